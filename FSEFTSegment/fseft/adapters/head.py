@@ -1,0 +1,71 @@
+"""The linear head: a 1x1x1 convolution on every feature level, summed at the finest resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class LinearHead(nn.Module):
+    """Linear classifier of feature levels (a linear probe when it is trained alone).
+
+    Interpolation is linear, so scoring each level at its own resolution and adding the upsampled scores
+    equals scoring the upsampled and stacked features, at a fraction of the memory. With one level at full
+    resolution this is the published ``conv 1^3, C -> classes`` with bias (paper, section 3.2).
+
+    Args:
+        channels: features per level, finest first.
+        strides: network voxels per feature voxel of each level, finest first.
+        outputs: score maps to produce.
+    """
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        self.strides = tuple(strides)
+        self.levels = nn.ModuleList(
+            nn.Conv3d(count, outputs, kernel_size=1, bias=position == 0) for position, count in enumerate(channels)
+        )
+
+    @property
+    def outputs(self) -> int:
+        """How many score maps the head produces."""
+        return int(self.levels[0].out_channels)  # type: ignore[arg-type]
+
+    def forward(self, levels: Sequence[Tensor]) -> Tensor:
+        """Scores at the finest level's stride.
+
+        Args:
+            levels: (batch, channels, x, y, z) per level, finest first.
+
+        Returns:
+            (batch, outputs, x, y, z) logits on the finest level's grid.
+        """
+        total: Tensor | None = None
+        previous = self.strides[-1]
+        # Coarse to fine, doubling on the way: each addition happens at the smallest grid it can.
+        for position in range(len(self.levels) - 1, -1, -1):
+            scores = self.levels[position](levels[position])
+            if total is not None:
+                total = upsample(total, previous // self.strides[position])
+                scores = scores + total
+            total, previous = scores, self.strides[position]
+        assert total is not None
+        return total
+
+    @torch.no_grad()
+    def copy_row(self, row: int, other: LinearHead, other_row: int) -> None:
+        """Take one output's weights and bias from another head with the same levels."""
+        for mine, theirs in zip(self.levels, other.levels, strict=True):
+            mine.weight[row].copy_(theirs.weight[other_row])
+            if mine.bias is not None:
+                mine.bias[row].copy_(theirs.bias[other_row])
+
+
+def upsample(volume: Tensor, factor: int) -> Tensor:
+    """Trilinear upsampling of (batch, channels, x, y, z) by an integer factor, voxel areas kept aligned."""
+    if factor == 1:
+        return volume
+    return functional.interpolate(volume, scale_factor=factor, mode="trilinear", align_corners=False)
