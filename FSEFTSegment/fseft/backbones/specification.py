@@ -37,6 +37,7 @@ class BackboneSpecification:
         windows_hu: one (low, high) HU window per input channel, each mapped to 0..1 and clipped.
         patch: network voxels of one forward pass, a multiple of every stride.
         overlap: fraction two neighbouring windows share.
+        window_multiple: windows may shrink to multiples of this on small scans; 0 pads them to a whole patch.
         antialias: average when the network grid is coarser than the scan (the published ones sample linearly).
         levels: what ``features`` returns, finest first.
         classes: pretraining classes, one head row each.
@@ -55,6 +56,7 @@ class BackboneSpecification:
     levels: tuple[FeatureLevel, ...]
     classes: tuple[str, ...]
     overlap: float = 0.25
+    window_multiple: int = 0
     antialias: bool = False
     source: str = ""
     licence: str = ""
