@@ -1,0 +1,1 @@
+"""Jobs: what the worker runs, and how it talks."""

@@ -1,0 +1,139 @@
+"""The model library: adapted models under the user's own folder."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fseft.errors import ModelError
+from fseft.files import home, replace_folder, replace_whole
+from fseft.models.adapted_model import MODEL_FILE, WEIGHTS_FILE, check_name, read_description
+
+MAX_ARCHIVE_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model of the library: its folder, and its description or why it cannot be read."""
+
+    name: str
+    folder: Path
+    description: dict[str, Any] | None
+    problem: str = ""
+
+
+def library_folder() -> Path:
+    """Where the library lives: ``FSEFT_HOME``/models."""
+    return home() / "models"
+
+
+def list_models() -> list[ModelEntry]:
+    """All models, damaged ones included, by name."""
+    entries = []
+    root = library_folder()
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
+        try:
+            entries.append(ModelEntry(folder.name, folder, read_description(folder)))
+        except ModelError as problem:
+            entries.append(ModelEntry(folder.name, folder, None, problem.message))
+    return entries
+
+
+def find_model(name_or_path: str) -> Path:
+    """Folder of a model given by name or path.
+
+    Raises:
+        ModelError: "model-missing".
+    """
+    path = Path(name_or_path)
+    if (path / MODEL_FILE).is_file():
+        return path
+    named = library_folder() / name_or_path
+    if path.name == name_or_path and (named / MODEL_FILE).is_file():
+        return named
+    known = ", ".join(entry.name for entry in list_models()) or "none yet"
+    raise ModelError(
+        "model-missing",
+        f"There is no adapted model {name_or_path!r}.",
+        f"Models in the library: {known}. Give one of these names, or a model's folder.",
+    )
+
+
+def export_model(name_or_path: str, archive: Path) -> None:
+    """Zip a verified model.
+
+    Raises:
+        ModelError: when the model is missing or damaged.
+    """
+    folder = find_model(name_or_path)
+    read_description(folder)
+    with replace_whole(archive) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name in (MODEL_FILE, WEIGHTS_FILE):
+            bundle.write(folder / name, name)
+
+
+def import_model(archive: Path, name: str | None = None, replace: bool = False) -> Path:
+    """Add an exported model to the library.
+
+    Only the two known files are read from the archive, whatever else it claims to hold.
+
+    Args:
+        archive: a zip made by :func:`export_model`.
+        name: name in the library; by default the model's own.
+        replace: overwrite a model of that name.
+
+    Raises:
+        ModelError: "archive-invalid", "model-damaged", "model-exists".
+    """
+    root = library_folder()
+    root.mkdir(parents=True, exist_ok=True)
+    with replace_folder(root / ".import") as partial:
+        _unpack(archive, partial)
+        description = read_description(partial)
+        target = root / check_name(name or str(description["name"]))
+    if target.exists() and not replace:
+        shutil.rmtree(root / ".import", ignore_errors=True)
+        raise ModelError(
+            "model-exists",
+            f"The library already has a model {target.name!r}.",
+            "Import it under another name, or allow replacing.",
+        )
+    with replace_folder(target) as partial:
+        for part in (root / ".import").iterdir():
+            shutil.move(part, partial / part.name)
+    shutil.rmtree(root / ".import", ignore_errors=True)
+    return target
+
+
+def remove_model(name: str) -> None:
+    """Delete a model of the library.
+
+    Raises:
+        ModelError: "model-missing".
+    """
+    folder = library_folder() / check_name(name)
+    if not folder.is_dir():
+        raise ModelError("model-missing", f"The library has no model {name!r}.", "See 'fseft models list'.")
+    shutil.rmtree(folder)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    invalid = "Export the model again and import that file."
+    try:
+        with zipfile.ZipFile(archive) as bundle:
+            members = {info.filename: info for info in bundle.infolist()}
+            for name in (MODEL_FILE, WEIGHTS_FILE):
+                info = members.get(name)
+                regular = info is not None and not stat.S_ISLNK(info.external_attr >> 16)
+                if info is None or not regular or info.file_size > MAX_ARCHIVE_BYTES:
+                    raise ModelError("archive-invalid", f"{archive.name} does not hold an adapted model.", invalid)
+                with bundle.open(info) as source, (folder / name).open("wb") as sink:
+                    shutil.copyfileobj(source, sink)
+    except (OSError, zipfile.BadZipFile) as problem:
+        raise ModelError("archive-invalid", f"{archive.name} cannot be read: {problem}.", invalid) from problem

@@ -1,0 +1,1 @@
+"""Size priors: what volume a structure should have."""
