@@ -34,5 +34,5 @@ class Scan:
         """Digest of voxels and geometry: the same scan has the same key whatever its file is called."""
         digest = hashlib.blake2b(digest_size=20)
         digest.update(repr((self.geometry, self.hounsfield.dtype.str)).encode())
-        digest.update(memoryview(np.ascontiguousarray(self.hounsfield)).cast("B"))
+        digest.update(np.ascontiguousarray(self.hounsfield).data.cast("B"))
         return digest.hexdigest()
