@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import platformdirs
-
 from fseft.errors import ResourceError
 
 
@@ -101,6 +99,9 @@ def _ordinary_permissions(path: Path) -> None:
 def home() -> Path:
     """Where FSEFT keeps what it makes: ``FSEFT_HOME``, or the operating system's place for user data."""
     chosen = os.environ.get("FSEFT_HOME")
+    if not chosen:
+        # Imported late: the viewer's own process uses this module before the dependencies are installed.
+        import platformdirs
     return Path(chosen) if chosen else Path(platformdirs.user_data_dir("fseft", appauthor=False))
 
 
@@ -111,4 +112,6 @@ def cache_home() -> Path:
         return Path(chosen)
     if os.environ.get("FSEFT_HOME"):
         return home() / "cache"
+    import platformdirs
+
     return Path(platformdirs.user_cache_dir("fseft", appauthor=False))
