@@ -99,10 +99,12 @@ def _ordinary_permissions(path: Path) -> None:
 def home() -> Path:
     """Where FSEFT keeps what it makes: ``FSEFT_HOME``, or the operating system's place for user data."""
     chosen = os.environ.get("FSEFT_HOME")
-    if not chosen:
-        # Imported late: the viewer's own process uses this module before the dependencies are installed.
-        import platformdirs
-    return Path(chosen) if chosen else Path(platformdirs.user_data_dir("fseft", appauthor=False))
+    if chosen:
+        return Path(chosen)
+    # Imported late: the viewer's own process uses this module before the dependencies are installed.
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("fseft", appauthor=False))
 
 
 def cache_home() -> Path:
