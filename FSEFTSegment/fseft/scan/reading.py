@@ -60,7 +60,8 @@ def read_scan(
     """
     path = Path(path)
     array, geometry, _ = read_volume(path, series, reporter, available)
-    return Scan(to_hounsfield(array, path.name, reporter), geometry, name or stem_of(path))
+    named = path if ending_of(path) or path.is_dir() else path.parent  # DICOM files are named by their folder
+    return Scan(to_hounsfield(array, path.name, reporter), geometry, name or stem_of(named))
 
 
 def read_volume(
@@ -119,7 +120,7 @@ def stem_of(path: Path) -> str:
     ending = ending_of(path)
     if ending:
         return path.name[: -len(ending)] or path.name
-    return path.resolve().name if path.is_dir() else path.stem
+    return path.resolve().name or "scan"
 
 
 @contextmanager
