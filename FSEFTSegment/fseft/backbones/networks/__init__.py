@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 from fseft.backbones.networks.backbone import Backbone
 from fseft.backbones.networks.compact_unet import CompactUNetBackbone
+from fseft.backbones.networks.suprem_unet import SupremUNetBackbone
 from fseft.backbones.networks.swin_unetr import SwinUnetrBackbone
 from fseft.backbones.specification import BackboneSpecification
 from fseft.errors import BackboneError
 
 ARCHITECTURES: dict[str, Callable[..., Backbone]] = {
     "compact-unet": CompactUNetBackbone,
+    "suprem-unet": SupremUNetBackbone,
     "swin-unetr": SwinUnetrBackbone,
 }
 
