@@ -65,19 +65,19 @@ def header_of(reader: sitk.ImageFileReader) -> Header:
     )
 
 
-def check_shape(header: Header, what: str, layers_allowed: bool = False) -> None:
+def check_shape(header: Header, what: str, labelmap: bool = False) -> None:
     """Refuse everything that is not one 3-D volume; trailing dimensions of one voxel are let through.
 
     Args:
         header: the file's header.
         what: the file's name for messages.
-        layers_allowed: whether several components a voxel are fine (layers of a segmentation).
+        labelmap: whether it is one: layers of a segmentation are fine then, and a crop of a single slice.
 
     Raises:
         ScanError: "scan-2d", "scan-4d", "scan-vector".
     """
     size = " x ".join(str(n) for n in header.size)
-    if len(header.size) < 3 or min(header.size[:3]) < 2:
+    if len(header.size) < 3 or min(header.size[:3]) < (1 if labelmap else 2):
         raise ScanError(
             "scan-2d",
             f"{what} is a single image of {size} voxels, not a volume.",
@@ -89,7 +89,7 @@ def check_shape(header: Header, what: str, layers_allowed: bool = False) -> None
             f"{what} has {len(header.size)} dimensions ({size}); a scan has three.",
             "Export the one time point or phase you want as a 3-D volume.",
         )
-    if header.components > 1 and not layers_allowed:
+    if header.components > 1 and not labelmap:
         raise ScanError(
             "scan-vector",
             f"{what} holds {header.components} values in each voxel (colour or vectors), not one Hounsfield value.",

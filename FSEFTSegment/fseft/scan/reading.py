@@ -69,7 +69,7 @@ def read_volume(
     series: str | None = None,
     reporter: Reporter = SILENT,
     available: AvailableBytes | None = None,
-    layers_allowed: bool = False,
+    labelmap: bool = False,
 ) -> tuple[np.ndarray, Geometry, Header]:
     """Read any 3-D volume, a scan or a labelmap, without judging its values.
 
@@ -78,7 +78,7 @@ def read_volume(
         series: as for :func:`read_scan`.
         reporter: hears warnings.
         available: tells the free memory in bytes.
-        layers_allowed: whether several values a voxel are fine; the array then is (z, y, x, layers).
+        labelmap: whether it is one: several values a voxel are fine then and make a (z, y, x, layers) array.
 
     Returns:
         The (z, y, x) array as stored (rescale applied), the checked geometry and the file's header.
@@ -106,7 +106,7 @@ def read_volume(
         )
     _check_readable(path)
     with quiet():
-        return _read_file(path, ending, reporter, available, layers_allowed)
+        return _read_file(path, ending, reporter, available, labelmap)
 
 
 def ending_of(path: Path) -> str:
@@ -150,7 +150,7 @@ def memory_needed(header: Header) -> int:
 
 
 def _read_file(
-    path: Path, ending: str, reporter: Reporter, available: AvailableBytes | None, layers_allowed: bool
+    path: Path, ending: str, reporter: Reporter, available: AvailableBytes | None, labelmap: bool
 ) -> tuple[np.ndarray, Geometry, Header]:
     nifti = read_nifti_header(path) if ending in (".nii", ".nii.gz") else None
     reader = _reader(path)
@@ -158,10 +158,10 @@ def _read_file(
         reader.ReadImageInformation()
     except RuntimeError as problem:
         if nifti is not None and "orthonormal" in str(problem):
-            return _read_sheared_nifti(path, nifti, reporter, available, layers_allowed)
+            return _read_sheared_nifti(path, nifti, reporter, available, labelmap)
         raise _unreadable(path, problem) from problem
     header = header_of(reader)
-    check_shape(header, path.name, layers_allowed)
+    check_shape(header, path.name, labelmap)
     geometry = checked_geometry(header, path.name, reporter)
     require_memory(memory_needed(header), f"Reading {path.name}", available)
     if nifti is not None:
@@ -178,7 +178,7 @@ def _read_file(
 
 
 def _read_sheared_nifti(
-    path: Path, nifti: NiftiHeader, reporter: Reporter, available: AvailableBytes | None, layers_allowed: bool
+    path: Path, nifti: NiftiHeader, reporter: Reporter, available: AvailableBytes | None, labelmap: bool
 ) -> tuple[np.ndarray, Geometry, Header]:
     """The library refuses any deviation from perpendicular axes; rounding is repaired here, shear is refused."""
     check_nifti_complete(path, nifti)
@@ -188,7 +188,7 @@ def _read_sheared_nifti(
         try:
             reader.ReadImageInformation()
             header = header_of(reader)
-            check_shape(header, path.name, layers_allowed)
+            check_shape(header, path.name, labelmap)
             header = _with_geometry(header, spacing, origin, direction)
             geometry = checked_geometry(header, path.name, reporter)
             require_memory(memory_needed(header), f"Reading {path.name}", available)

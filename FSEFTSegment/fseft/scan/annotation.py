@@ -1,0 +1,292 @@
+"""Annotations: labels on a scan's grid, the structures they stand for, and the voxels that count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from fseft.errors import AnnotationError, ScanError
+from fseft.reporting import SILENT, Reporter
+from fseft.scan.geometry import Geometry
+from fseft.scan.reading import read_volume
+from fseft.scan.scan import Scan
+from fseft.scan.segments import Segment, number_segments, segments_in, structures_from_json
+from fseft.scan.sparse import SparseSlices, annotated_mask, looks_sparse
+from fseft.structures import PALETTE, Structure, canonical_name
+
+__all__ = [
+    "Annotation",
+    "SparseSlices",
+    "check_scans_differ",
+    "looks_sparse",
+    "read_annotation",
+    "same_scan",
+    "structures_from_json",
+]
+
+#: More different values than any anatomical atlas has: an image, not a labelmap.
+MOST_LABELS = 1000
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """An annotation of one scan.
+
+    Attributes:
+        labels: (z, y, x) uint16 on the scan's grid, 0 = background.
+        structures: those this annotation covers, also when absent from this scan. Structures of a support set that
+            are not among them are not annotated here, and their voxels say nothing.
+        annotated: bool mask that broadcasts to (z, y, x): where the labels count. None = everywhere.
+    """
+
+    labels: np.ndarray
+    structures: tuple[Structure, ...]
+    annotated: np.ndarray | None = None
+
+
+def read_annotation(
+    path: Path,
+    scan: Scan,
+    structures: Sequence[Structure] | None = None,
+    sparse: SparseSlices | None = None,
+    reporter: Reporter = SILENT,
+) -> Annotation:
+    """Read an annotation onto a scan's grid.
+
+    A labelmap's values are looked up in ``structures``; without a list they are named "structure 1" and so on.
+    The segments of a ``.seg.nrrd`` are looked up by name, first as written, then in the common spelling, and get the
+    values of ``structures``; without a list they are structures of their own. On another grid the labels are
+    taken from the nearest voxel. Where an ordinary labelmap does not reach, nothing is annotated; a segmentation
+    file is cropped to its segments when it is saved, so around it is background.
+
+    Args:
+        path: NIfTI, NRRD, MetaImage or ``.seg.nrrd``.
+        scan: what was annotated.
+        structures: what to look for.
+        sparse: given when only some slices were annotated.
+        reporter: hears warnings.
+
+    Raises:
+        AnnotationError: "annotation-empty", "annotation-not-labels", "annotation-is-scan",
+            "annotation-unknown-label", "annotation-unknown-structure", "annotation-segments",
+            "annotation-no-overlap", "annotation-not-sparse", "annotation-slices".
+        ScanError: when the file itself cannot be read, see :func:`fseft.scan.reading.read_scan`.
+    """
+    path = Path(path)
+    array, geometry, header = read_volume(path, reporter=reporter, labelmap=True)
+    segments = segments_in(header.metadata, path.name)
+    if array.ndim == 4 and not segments:
+        raise ScanError(
+            "scan-vector",
+            f"{path.name} holds {array.shape[3]} values in each voxel (colour or vectors), not one label.",
+            "Export the annotation as a labelmap or as a segmentation (.seg.nrrd).",
+        )
+    values = _present_values(array, geometry, scan, path.name)
+    if segments:
+        labels, covered = _labels_of_segments(array, segments, structures, path.name, reporter)
+    else:
+        labels, covered = _labels_by_value(array, values, structures, path.name)
+    if not labels.any():
+        raise AnnotationError(
+            "annotation-empty",
+            f"{path.name} holds no label: every voxel is background.",
+            "Annotate at least one structure, or leave this case out.",
+        )
+    labels, reached = _on_grid(labels, geometry, scan.geometry, bool(segments), path.name, reporter)
+    mask = reached
+    if sparse is not None:
+        slices = annotated_mask(labels, sparse, covered, reporter)
+        mask = slices if reached is None else slices & reached
+    elif looks_sparse(labels) is not None:
+        reporter.log(
+            f"{path.name} has labels on separate slices only; say so if the slices in between were not annotated.",
+            "warning",
+        )
+    return Annotation(labels, covered, mask)
+
+
+def same_scan(a: Scan, b: Scan) -> bool:
+    """Whether both are the same scan, whatever their files are called or however their numbers are stored."""
+    if a.content_key == b.content_key:
+        return True
+    return a.geometry.same_grid(b.geometry) and np.array_equal(a.hounsfield, b.hounsfield)
+
+
+def check_scans_differ(scans: Sequence[Scan]) -> None:
+    """Refuse a support set with one scan twice: it would be judged by itself in the leave-one-out table.
+
+    Raises:
+        ScanError: "scan-twice".
+    """
+    for later, scan in enumerate(scans):
+        for earlier in range(later):
+            if same_scan(scans[earlier], scan):
+                raise ScanError(
+                    "scan-twice",
+                    f"Cases {earlier + 1} ({scans[earlier].name}) and {later + 1} ({scan.name}) are the same scan.",
+                    "Remove one of them; if both annotations matter, merge them into one.",
+                )
+
+
+def _present_values(array: np.ndarray, geometry: Geometry, scan: Scan, what: str) -> np.ndarray:
+    """The distinct values of a labelmap, refused when they cannot be labels."""
+    if geometry.same_grid(scan.geometry) and np.array_equal(array, scan.hounsfield):
+        raise AnnotationError(
+            "annotation-is-scan",
+            f"{what} is the CT itself, not an annotation of it.",
+            "Choose the labelmap or segmentation that belongs to the scan.",
+        )
+    if array.dtype.kind == "f":
+        for plane in array:
+            if not np.isfinite(plane).all() or not (np.rint(plane) == plane).all():
+                raise _not_labels(what, "some are no whole numbers, as after smooth resampling")
+    low, high = float(array.min()), float(array.max())
+    if low < 0 or high > 65535:
+        raise _not_labels(what, f"they run from {low:g} to {high:g}, and labels lie within 0..65535")
+    # Counting is faster than sorting and takes no memory per voxel.
+    count = np.zeros(int(high) + 1, dtype=bool)
+    for plane in array:
+        count[plane.astype(np.uint16).ravel()] = True
+    values = np.flatnonzero(count)
+    values = values[values > 0]
+    if len(values) > MOST_LABELS:
+        raise _not_labels(what, f"there are {len(values)} different ones, as in an image")
+    return values
+
+
+def _not_labels(what: str, why: str) -> AnnotationError:
+    return AnnotationError(
+        "annotation-not-labels",
+        f"The values of {what} are no labels: {why}.",
+        "Choose a labelmap (0 = background, a whole number for each structure) or a segmentation.",
+    )
+
+
+def _labels_by_value(
+    array: np.ndarray, values: np.ndarray, structures: Sequence[Structure] | None, what: str
+) -> tuple[np.ndarray, tuple[Structure, ...]]:
+    labels = array.astype(np.uint16)
+    if structures is None:
+        named = [Structure(f"structure {v}", int(v), PALETTE[i % len(PALETTE)]) for i, v in enumerate(values)]
+        return labels, tuple(named)
+    known = {s.value for s in structures}
+    unknown = [int(v) for v in values if int(v) not in known]
+    if unknown:
+        listed = ", ".join(f"{s.value} {s.name}" for s in structures)
+        raise AnnotationError(
+            "annotation-unknown-label",
+            f"{what} holds the label {unknown[0]}, which no structure has (they are {listed}).",
+            "Add the missing structure, or correct the values.",
+        )
+    return labels, tuple(structures)
+
+
+def _labels_of_segments(
+    array: np.ndarray,
+    segments: Sequence[Segment],
+    structures: Sequence[Structure] | None,
+    what: str,
+    reporter: Reporter,
+) -> tuple[np.ndarray, tuple[Structure, ...]]:
+    """One labelmap from the layers of a segmentation; where segments overlap the later one wins."""
+    layers = array.reshape((*array.shape[:3], -1))
+    matched = number_segments(segments) if structures is None else [_match(s.name, structures) for s in segments]
+    labels = np.zeros(array.shape[:3], dtype=np.uint16)
+    seen = np.zeros(layers.shape, dtype=bool)
+    covered: list[Structure] = []
+    for segment, structure in zip(segments, matched, strict=True):
+        layer = min(segment.layer, layers.shape[3] - 1)
+        there = layers[..., layer] == segment.value
+        seen[..., layer] |= there
+        if structure is None:
+            if there.any():
+                raise _unknown_structure(segment.name, structures or (), what)
+            continue
+        overlap = int(((labels > 0) & (labels != structure.value) & there).sum())
+        if overlap:
+            reporter.log(
+                f"In {what} the segment {segment.name} overlaps earlier ones in {overlap} voxels and replaces them.",
+                "warning",
+            )
+        labels[there] = structure.value
+        if structure not in covered:
+            covered.append(structure)
+    left_over = np.unique(layers[~seen & (layers > 0)])
+    if len(left_over):
+        raise AnnotationError(
+            "annotation-unknown-label",
+            f"{what} holds the label {int(left_over[0])}, which none of its segments has.",
+            "Open it in 3D Slicer and save the segmentation again.",
+        )
+    return labels, tuple(covered)
+
+
+def _match(name: str, structures: Sequence[Structure]) -> Structure | None:
+    exact = next((s for s in structures if s.name == name), None)
+    if exact is not None:
+        return exact
+    alike = [s for s in structures if s.canonical == canonical_name(name)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _unknown_structure(name: str, structures: Sequence[Structure], what: str) -> AnnotationError:
+    return AnnotationError(
+        "annotation-unknown-structure",
+        f'{what} has a segment "{name}", which is none of the structures {", ".join(s.name for s in structures)}.',
+        "Rename the segment, add the structure, or remove the segment.",
+    )
+
+
+def _on_grid(
+    labels: np.ndarray, own: Geometry, grid: Geometry, cropped: bool, what: str, reporter: Reporter
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Labels on the scan's grid by the nearest voxel, and where they reach (None = everywhere)."""
+    if own.same_grid(grid):
+        return labels, None
+    moved = _nearest(labels, own, grid)
+    if not moved.any():
+        raise AnnotationError(
+            "annotation-no-overlap",
+            f"{what} lies elsewhere: none of its labels is inside the scan.",
+            "Choose the annotation that belongs to this scan; if it does, apply its transform and save it again.",
+        )
+    if not _same_lattice(own, grid):
+        reporter.log(f"{what} is on another grid; each voxel of the scan took its nearest label.", "warning")
+    before = float((labels > 0).sum()) * own.voxel_volume_ml
+    after = float((moved > 0).sum()) * grid.voxel_volume_ml
+    if after < 0.9 * before:
+        reporter.log(f"{100 * (1 - after / before):.0f} % of what {what} labels is outside the scan.", "warning")
+    if cropped:
+        return moved, None
+    reached = _nearest(np.ones_like(labels, dtype=np.uint8), own, grid) > 0
+    if reached.all():
+        return moved, None
+    reporter.log(
+        f"{what} covers {100 * reached.mean():.0f} % of the scan; the rest counts as not annotated.", "warning"
+    )
+    return moved, reached
+
+
+def _nearest(labels: np.ndarray, own: Geometry, grid: Geometry) -> np.ndarray:
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize(grid.size)
+    resampler.SetOutputSpacing(grid.spacing)
+    resampler.SetOutputOrigin(grid.origin)
+    resampler.SetOutputDirection(grid.direction)
+    resampler.SetInterpolator(sitk.sitkNearestNeighbor)
+    moved: np.ndarray = sitk.GetArrayFromImage(resampler.Execute(own.image_of(labels)))
+    return moved
+
+
+def _same_lattice(own: Geometry, grid: Geometry) -> bool:
+    """Whether both grids are cut-outs of one: same voxels, another extent."""
+    first = grid.to_index(np.asarray([own.origin]))[0]
+    return bool(
+        np.allclose(own.spacing, grid.spacing, rtol=1e-4)
+        and np.allclose(own.direction, grid.direction, atol=1e-4)
+        and np.abs(first - np.rint(first)).max() < 0.02
+    )
