@@ -134,7 +134,7 @@ class JobQueue:
                 lambda line: self._take_line(job, line),
                 lambda exit_code: self._take_end(job, exit_code),
             )
-        except Exception as problem:  # noqa: BLE001  whatever a launcher raises, the job has failed and says so
+        except Exception as problem:
             self._forget(job)
             job.fail(
                 Failure(

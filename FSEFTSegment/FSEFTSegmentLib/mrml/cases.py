@@ -1,0 +1,162 @@
+"""The live state of support cases: what is annotated, what is missing, what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from fseft.errors import FseftError
+from fseft.structures import Structure
+
+from FSEFTSegmentLib.mrml.grid import own_grid, world_transform
+from FSEFTSegmentLib.mrml.images import image_matrix, on_grid
+from FSEFTSegmentLib.mrml.segments import LABELMAP, layer_images, list_segments, match_segments, values_present
+from FSEFTSegmentLib.mrml.volumes import check_volume, fingerprint, looks_like_ct, voxels_of
+
+
+@dataclass(frozen=True)
+class CaseProblem:
+    """Something about a case; ``blocking`` ones keep it out of the support set."""
+
+    code: str
+    message: str
+    hint: str
+    blocking: bool = True
+
+
+@dataclass(frozen=True)
+class CaseStatus:
+    """What a case holds.
+
+    Attributes:
+        annotated: names of structures with voxels, in the structures' order.
+        empty: names of structures that have a segment without voxels.
+        missing: names of structures without a segment.
+        problems: what is wrong, blocking ones first.
+    """
+
+    annotated: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    problems: tuple[CaseProblem, ...] = ()
+
+    @property
+    def is_usable(self) -> bool:
+        """True when the case can be learnt from."""
+        return bool(self.annotated) and not any(problem.blocking for problem in self.problems)
+
+
+def case_status(volume: Any | None, segmentation: Any | None, structures: tuple[Structure, ...]) -> CaseStatus:
+    """Look at a case; fast enough to be asked after every brush stroke.
+
+    Args:
+        volume: the scan's node, None when it is gone.
+        segmentation: the annotation's node, None when there is none yet.
+        structures: of the support set.
+    """
+    problems: list[CaseProblem] = []
+    if volume is None:
+        problems.append(CaseProblem("scan-missing", "The scan is no longer in the scene.", "Remove the case."))
+        return CaseStatus(problems=tuple(problems))
+    try:
+        check_volume(volume)
+        if not looks_like_ct(volume):
+            problems.append(
+                CaseProblem(
+                    "scan-not-ct",
+                    "The values do not look like Hounsfield units.",
+                    "Choose a CT that was not windowed or normalised.",
+                    blocking=False,
+                )
+            )
+    except FseftError as problem:
+        problems.append(CaseProblem(problem.code, problem.message, problem.hint))
+    if segmentation is None:
+        return CaseStatus(missing=tuple(s.name for s in structures), problems=tuple(problems))
+    matched, ignored = match_segments(segmentation, structures)
+    present, elsewhere = _drawn(segmentation, volume, list(matched.values()))
+    if elsewhere is not None:
+        problems.append(elsewhere)
+    if ignored:
+        names = ", ".join(ignored)
+        problems.append(
+            CaseProblem(
+                "segments-ignored", f"Not in the structure list: {names}.", "Add or rename them.", blocking=False
+            )
+        )
+    problems.sort(key=lambda problem: not problem.blocking)
+    return CaseStatus(
+        tuple(s.name for s in structures if s.name in matched and matched[s.name].id in present),
+        tuple(s.name for s in structures if s.name in matched and matched[s.name].id not in present),
+        tuple(s.name for s in structures if s.name not in matched),
+        tuple(problems),
+    )
+
+
+def _drawn(segmentation: Any, volume: Any, infos: list[Any]) -> tuple[set[str], CaseProblem | None]:
+    """Identifiers of segments with voxels, and the problem when none of them lie on the volume."""
+    if not segmentation.GetSegmentation().ContainsRepresentation(LABELMAP):
+        # Surfaces are converted only when needed: any surface counts as drawn.
+        return {info.id for info in infos}, None
+    try:
+        grid = own_grid(volume)
+        to_volume = np.linalg.solve(world_transform(volume), world_transform(segmentation))
+    except FseftError as problem:
+        return set(), CaseProblem(problem.code, problem.message, problem.hint)
+    present: set[str] = set()
+    meets = False
+    for image, held in layer_images(segmentation, infos, grid):
+        found = values_present(image, {info.value for info in held})
+        present |= {info.id for info in held if info.value in found}
+        meets = meets or (bool(found) and boxes_meet(image, to_volume, grid.ijk_to_ras, grid.size))
+    if present and not meets:
+        return present, CaseProblem(
+            "annotation-elsewhere",
+            "The annotation lies outside the scan.",
+            "Choose the annotation that was drawn on this scan.",
+        )
+    return present, None
+
+
+def boxes_meet(image: Any, to_volume: np.ndarray, ijk_to_ras: np.ndarray, size: tuple[int, int, int]) -> bool:
+    """Whether a label image's extent reaches into a volume's grid, by their bounding boxes in voxel indices."""
+    extent = image.GetExtent()
+    corners = np.array([[i, j, k, 1] for i in extent[0:2] for j in extent[2:4] for k in extent[4:6]], dtype=float)
+    index = corners @ np.linalg.solve(ijk_to_ras, to_volume @ image_matrix(image)).T
+    low, high = index[:, :3].min(axis=0), index[:, :3].max(axis=0)
+    return bool((high >= -0.5).all() and (low <= np.array(size) - 0.5).all())
+
+
+def twins(volumes: Sequence[Any]) -> list[tuple[int, int]]:
+    """Positions of volumes that are the same scan, each with the first of its kind."""
+    first: dict[str, int] = {}
+    pairs = []
+    for position, volume in enumerate(volumes):
+        if volume is None or volume.GetImageData() is None:
+            continue
+        try:
+            key = fingerprint(volume)
+        except (FseftError, AttributeError):
+            continue
+        earlier = first.setdefault(key, position)
+        if earlier != position and np.array_equal(voxels_of(volumes[earlier]), voxels_of(volume)):
+            pairs.append((earlier, position))
+    return pairs
+
+
+def annotated_slices(segmentation: Any, volume: Any, axis: int = 2) -> tuple[int, int]:
+    """How many slices along a volume's axis (i, j, k = 0, 1, 2) carry annotation, and over how many they spread."""
+    grid = own_grid(volume)
+    to_volume = np.linalg.solve(world_transform(volume), world_transform(segmentation))
+    used = np.zeros(grid.size[axis], dtype=bool)
+    for image, held in layer_images(segmentation, list_segments(segmentation), grid):
+        placed = on_grid(image, to_volume @ image_matrix(image), grid)
+        if placed is not None:
+            labels, where = placed
+            drawn = np.isin(labels, [info.value for info in held]) if len(held) > 1 else labels == held[0].value
+            others = tuple(a for a in range(3) if a != 2 - axis)
+            used[where[2 - axis]] |= drawn.any(axis=others)
+    places = np.flatnonzero(used)
+    return (int(places.size), int(places[-1] - places[0] + 1) if places.size else 0)
