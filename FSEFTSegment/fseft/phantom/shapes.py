@@ -1,0 +1,242 @@
+"""Implicit shapes: functions of body coordinates (mm) that are negative inside and grow roughly by 1 per mm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation
+
+Field = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Point = Sequence[float]
+_FAR = 1e4
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A primitive with the box that holds it.
+
+    Attributes:
+        lo: (3,) lowest body coordinates (x, y, z) in mm of the box.
+        hi: (3,) highest body coordinates of the box.
+        field: signed distance, approximately, in mm, of arrays x, y, z.
+    """
+
+    lo: np.ndarray
+    hi: np.ndarray
+    field: Field
+
+    @property
+    def parts(self) -> tuple[Shape, ...]:
+        """Primitives whose union this is; each is evaluated in its own box."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class Union:
+    """Many primitives as one shape, for example the segments of a tube."""
+
+    parts: tuple[Shape, ...]
+
+    @property
+    def lo(self) -> np.ndarray:
+        """(3,) lowest corner of the box around all parts, in mm."""
+        return np.min([p.lo for p in self.parts], axis=0)
+
+    @property
+    def hi(self) -> np.ndarray:
+        """(3,) highest corner of the box around all parts, in mm."""
+        return np.max([p.hi for p in self.parts], axis=0)
+
+
+Solid = Shape | Union
+
+
+def _vector(values: Point) -> np.ndarray:
+    return np.asarray(values, dtype=np.float32)
+
+
+def union(*solids: Solid) -> Union:
+    """The union of shapes, each still evaluated in its own box."""
+    return Union(tuple(part for solid in solids for part in solid.parts))
+
+
+def ellipsoid(centre: Point, radii: Point, turn: Point = (0, 0, 0), boxy: bool = False) -> Shape:
+    """An ellipsoid, turned by Euler angles ``turn`` (degrees about x, y, z); ``boxy`` makes it a superellipsoid."""
+    c, r = _vector(centre), _vector(radii)
+    matrix = Rotation.from_euler("xyz", turn, degrees=True).as_matrix().astype(np.float32)
+    turned = any(turn)
+    reach = np.sqrt((matrix**2) @ (r.astype(np.float64) ** 2)) if turned else r
+    if boxy and turned:
+        reach = np.abs(matrix) @ r
+    scale = np.float32(np.min(r))
+    rows = matrix.T / r[:, None]
+
+    def field(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        dx, dy, dz = x - c[0], y - c[1], z - c[2]
+        if turned:
+            u, v, w = (row[0] * dx + row[1] * dy + row[2] * dz for row in rows)
+        else:
+            u, v, w = dx / r[0], dy / r[1], dz / r[2]
+        u, v, w = u * u, v * v, w * w
+        if boxy:
+            return (np.sqrt(np.sqrt(u * u + v * v + w * w)) - 1) * scale
+        return (np.sqrt(u + v + w) - 1) * scale
+
+    return Shape(c - reach, c + reach, field)
+
+
+def cone(start: Point, end: Point, radius_start: float, radius_end: float) -> Shape:
+    """A round cone: spheres of linearly changing radius swept from ``start`` to ``end``."""
+    a, b = _vector(start), _vector(end)
+    axis = b - a
+    length2 = max(float(axis @ axis), 1e-6)
+    ra, grow = np.float32(radius_start), np.float32(radius_end - radius_start)
+
+    def field(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        dx, dy, dz = x - a[0], y - a[1], z - a[2]
+        t = np.clip((dx * axis[0] + dy * axis[1] + dz * axis[2]) / np.float32(length2), 0, 1)
+        dx, dy, dz = dx - t * axis[0], dy - t * axis[1], dz - t * axis[2]
+        return np.sqrt(dx * dx + dy * dy + dz * dz) - (ra + grow * t)
+
+    lo = np.minimum(a - radius_start, b - radius_end)
+    hi = np.maximum(a + radius_start, b + radius_end)
+    return Shape(lo, hi, field)
+
+
+def spline(points: Sequence[Point], step: float = 8.0) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth curve through ``points``: (N, 3) samples about ``step`` mm apart and (N,) knots in 0..len-1."""
+    knots = np.asarray(points, dtype=np.float64)
+    if len(knots) < 3:
+        length = float(np.linalg.norm(knots[-1] - knots[0]))
+        at = np.linspace(0, len(knots) - 1, max(2, int(length / step) + 1))
+        return knots[0] + at[:, None] * (knots[-1] - knots[0]), at
+    chords = np.maximum(np.linalg.norm(np.diff(knots, axis=0), axis=1), 1e-3)
+    where = np.concatenate([[0], np.cumsum(chords)])
+    samples = np.linspace(0, where[-1], max(len(knots), int(where[-1] / step) + 1))
+    curve = CubicSpline(where, knots, bc_type="natural")(samples)
+    return curve, np.interp(samples, where, np.arange(len(knots)))
+
+
+def tube(points: Sequence[Point], radii: float | Sequence[float], step: float = 8.0) -> Union:
+    """A tube along the spline through ``points``; ``radii`` in mm, one or one per point."""
+    curve, at = spline(points, step)
+    per_point = np.broadcast_to(np.asarray(radii, dtype=np.float64), (len(points),))
+    along = np.interp(at, np.arange(len(points)), per_point)
+    return tube_through(curve, along)
+
+
+def tube_through(curve: np.ndarray, radii: np.ndarray) -> Union:
+    """A tube through (N, 3) samples with (N,) radii, all in mm."""
+    segments = zip(curve[:-1], curve[1:], radii[:-1], radii[1:], strict=True)
+    return Union(tuple(cone(a, b, float(ra), float(rb)) for a, b, ra, rb in segments))
+
+
+def blend(shapes: Sequence[Solid], softness: float) -> Shape:
+    """A smooth union of shapes: neighbours within ``softness`` mm melt together."""
+    parts = [p for s in shapes for p in s.parts]
+    soft = np.float32(softness)
+
+    def field(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        total = parts[0].field(x, y, z)
+        for part in parts[1:]:
+            other = part.field(x, y, z)
+            overlap = np.maximum(soft - np.abs(total - other), 0)
+            total = np.minimum(total, other) - overlap * overlap / (4 * soft)
+        return total
+
+    lo = np.min([p.lo for p in parts], axis=0) - softness / 4
+    hi = np.max([p.hi for p in parts], axis=0) + softness / 4
+    return Shape(lo, hi, field)
+
+
+def cut(shape: Shape, *tools: Solid) -> Shape:
+    """``shape`` without ``tools``."""
+    removed = [p for t in tools for p in t.parts]
+
+    def field(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        total = shape.field(x, y, z)
+        for tool in removed:
+            total = np.maximum(total, -tool.field(x, y, z))
+        return total
+
+    return Shape(shape.lo, shape.hi, field)
+
+
+def clip(shape: Shape, *limits: Shape) -> Shape:
+    """The part of ``shape`` inside every one of ``limits``."""
+
+    def field(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        total = shape.field(x, y, z)
+        for limit in limits:
+            total = np.maximum(total, limit.field(x, y, z))
+        return total
+
+    lo = np.max([shape.lo, *(s.lo for s in limits)], axis=0)
+    hi = np.min([shape.hi, *(s.hi for s in limits)], axis=0)
+    return Shape(lo, hi, field)
+
+
+def shell(shape: Shape, thickness: float) -> Shape:
+    """A wall of ``thickness`` mm centred on the surface of ``shape``."""
+    half = np.float32(thickness / 2)
+
+    def field(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return np.abs(shape.field(x, y, z)) - half
+
+    # Fields grow by the smallest radius, so along the longer axes the wall is thicker than asked for.
+    return Shape(shape.lo - 3 * thickness, shape.hi + 3 * thickness, field)
+
+
+def grow(shape: Shape, amount: float) -> Shape:
+    """``shape`` made larger by ``amount`` mm, or smaller when negative."""
+    by = np.float32(amount)
+
+    def field(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return shape.field(x, y, z) - by
+
+    pad = 3 * max(amount, 0.0)
+    return Shape(shape.lo - pad, shape.hi + pad, field)
+
+
+def below(point: Point, normal: Point) -> Shape:
+    """The half space on the side of ``point`` that ``normal`` points away from."""
+    p, n = _vector(point), _vector(normal)
+    n = n / np.float32(np.linalg.norm(n))
+
+    def field(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return (x - p[0]) * n[0] + (y - p[1]) * n[1] + (z - p[2]) * n[2]
+
+    return Shape(np.full(3, -_FAR), np.full(3, _FAR), field)
+
+
+def profile(levels: Sequence[tuple[float, float, float, float]], grow_by: Point = (0, 0, 0)) -> Shape:
+    """A trunk: rounded cross-sections stacked along z.
+
+    Args:
+        levels: rows (z, half width, front y, back y) in mm, z increasing.
+        grow_by: mm added to the half width, the front and the back.
+    """
+    table = np.asarray(levels, dtype=np.float64)
+    heights = np.arange(np.floor(table[0, 0]), np.ceil(table[-1, 0]) + 1)
+    side, front, back = (np.interp(heights, table[:, 0], table[:, i]) for i in (1, 2, 3))
+    side, front, back = side + grow_by[0], front - grow_by[1], back + grow_by[2]
+    middle, depth = (front + back) / 2, (back - front) / 2
+    middle32, inverse_depth, inverse_side = (v.astype(np.float32) for v in (middle, 1 / depth, 1 / side))
+    scale = (np.minimum(side, depth) / 2.5).astype(np.float32)
+    z0, last = np.float32(heights[0]), np.float32(len(heights) - 1)
+    z_top = np.float32(heights[-1])
+
+    def field(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+        level = np.clip(z - z0, 0, last).astype(np.int32)
+        u = np.abs(x) * inverse_side[level]
+        v = np.abs(y - middle32[level]) * inverse_depth[level]
+        # |u|^2.5 by square roots, which are an order of magnitude faster than a general power.
+        inside = (u * u * np.sqrt(u) + v * v * np.sqrt(v) - 1) * scale[level]
+        return np.maximum(inside, np.maximum(z0 - z, z - z_top))
+
+    lo = np.array([-side.max(), front.min(), heights[0]], dtype=np.float32)
+    hi = np.array([side.max(), back.max(), heights[-1]], dtype=np.float32)
+    return Shape(lo, hi, field)
