@@ -31,8 +31,15 @@ class Scan:
 
     @cached_property
     def content_key(self) -> str:
-        """Digest of voxels and geometry: the same scan has the same key whatever its file is called."""
+        """Digest of voxels and geometry: the same scan has the same key whatever its file is called.
+
+        Geometry counts to a thousandth of a millimetre and a hundred-thousandth in spacing and direction, so that
+        a copy in a format with less precise headers usually keeps the key.
+        """
         digest = hashlib.blake2b(digest_size=20)
-        digest.update(repr((self.geometry, self.hounsfield.dtype.str)).encode())
+        grid = self.geometry
+        digest.update(repr((tuple(int(n) for n in grid.size), self.hounsfield.dtype.str)).encode())
+        digest.update((np.round(np.asarray(grid.origin, dtype=np.float64), 3) + 0.0).tobytes())  # no negative zeros
+        digest.update((np.round(np.asarray((*grid.spacing, *grid.direction), dtype=np.float64), 5) + 0.0).tobytes())
         digest.update(np.ascontiguousarray(self.hounsfield).data.cast("B"))
         return digest.hexdigest()

@@ -6,8 +6,8 @@ import numpy as np
 
 from fseft.errors import ScanError
 
-#: Positions are often written with one decimal, so distances may differ by this without being uneven, in mm.
-POSITION_TOLERANCE_MM = 0.1
+#: Positions are often written with one decimal; two roundings make distances differ by up to 0.1 mm.
+POSITION_TOLERANCE_MM = 0.11
 #: Slices may drift sideways this far over the whole stack, in mm, before it counts as a tilted gantry.
 DRIFT_TOLERANCE_MM = 0.5
 
