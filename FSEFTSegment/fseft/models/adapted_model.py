@@ -6,11 +6,8 @@ It holds no scan, no patient name, no path and no DICOM tag: volumes, scores and
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import platform
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,11 +26,19 @@ from fseft.backbones.specification import BackboneSpecification
 from fseft.backbones.weights import file_sha256
 from fseft.errors import ModelError
 from fseft.files import replace_folder
+from fseft.models.description import (
+    MODEL_FILE,
+    WEIGHTS_FILE,
+    checksum_of,
+    damaged,
+)
+from fseft.models.description import (
+    check_name as check_name,
+)
+from fseft.models.description import (
+    read_description as read_description,
+)
 from fseft.structures import Structure
-
-MODEL_FILE = "model.json"
-WEIGHTS_FILE = "weights.safetensors"
-_NAME = re.compile(r"^[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]{0,79}$")
 
 
 @dataclass(frozen=True)
@@ -96,21 +101,6 @@ def current_versions() -> dict[str, str]:
     }
 
 
-def check_name(name: str) -> str:
-    """A model name that is also a safe folder name.
-
-    Raises:
-        ModelError: "model-name-invalid".
-    """
-    if not _NAME.match(name) or name.strip() != name:
-        raise ModelError(
-            "model-name-invalid",
-            f"{name!r} cannot be a model's name.",
-            'Use up to 80 letters, digits, spaces or dashes; none of / \\ : * ? " < > | and no dot first.',
-        )
-    return name
-
-
 def save_model(model: AdaptedModel, folder: Path) -> None:
     """Write the model's folder, whole or not at all; an older model in its place stays until the new one is complete.
 
@@ -122,10 +112,8 @@ def save_model(model: AdaptedModel, folder: Path) -> None:
         save_file(tensors, partial / WEIGHTS_FILE)
         content = describe(model)
         content["weights_sha256"] = file_sha256(partial / WEIGHTS_FILE)
-        content["checksum"] = _checksum(content)
-        (partial / MODEL_FILE).write_text(
-            json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        content["checksum"] = checksum_of(content)
+        (partial / MODEL_FILE).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def describe(model: AdaptedModel) -> dict[str, Any]:
@@ -134,33 +122,6 @@ def describe(model: AdaptedModel) -> dict[str, Any]:
     content["structures"] = [dataclasses.asdict(s) for s in model.structures]
     content["priors"] = {name: dataclasses.asdict(prior) for name, prior in model.priors.items()}
     return {"format": "fseft-model", "version": 1, **content}
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """The verified content of a model's ``model.json``.
-
-    Raises:
-        ModelError: "model-missing", "model-damaged", or "model-newer" for a future format.
-    """
-    path = folder / MODEL_FILE
-    if not path.is_file():
-        raise ModelError(
-            "model-missing", f"There is no adapted model at {folder.name!r}.", "Choose one from 'fseft models list'."
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != "fseft-model":
-            raise ValueError("not an adapted model")
-        version, stored = int(content["version"]), content["checksum"]
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise _damaged(folder, str(problem)) from problem
-    if version != 1:
-        raise ModelError(
-            "model-newer", f"The model {folder.name!r} was made by a newer FSEFT (format {version}).", "Update FSEFT."
-        )
-    if stored != _checksum(content):
-        raise _damaged(folder, "model.json was changed after the model was made")
-    return dict(content)
 
 
 def load_model(folder: Path, specification: BackboneSpecification) -> AdaptedModel:
@@ -184,9 +145,11 @@ def load_model(folder: Path, specification: BackboneSpecification) -> AdaptedMod
         )
     weights = folder / WEIGHTS_FILE
     if not weights.is_file() or file_sha256(weights) != content["weights_sha256"]:
-        raise _damaged(folder, "the weights are missing or fail their checksum")
+        raise damaged(folder, "the weights are missing or fail their checksum")
     try:
-        structures = tuple(Structure(s["name"], s["value"], tuple(s["color"]), s["terminology"]) for s in content["structures"])
+        structures = tuple(
+            Structure(s["name"], s["value"], tuple(s["color"]), s["terminology"]) for s in content["structures"]
+        )
         adapter = make_adapter(find_method(content["method"]), specification, structures)
         adapter.load_state_dict(load_file(weights))
         priors = {
@@ -194,26 +157,7 @@ def load_model(folder: Path, specification: BackboneSpecification) -> AdaptedMod
             for name, prior in content["priors"].items()
         }
     except (KeyError, TypeError, RuntimeError, SafetensorError) as problem:
-        raise _damaged(folder, "its parts do not fit together") from problem
-    plain = {
-        name: content[name]
-        for name in ("name", "method", "backbone", "backbone_sha256", "shots", "training", "validation", "created", "versions")
-    }
-    return AdaptedModel(structures=structures, adapter=adapter.eval(), priors=priors, **plain)
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    plain = {key: value for key, value in content.items() if key != "checksum"}
-    text = json.dumps(plain, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _damaged(folder: Path, why: str) -> ModelError:
-    return ModelError(
-        "model-damaged", f"The model {folder.name!r} cannot be used: {why}.", "Import it again, or adapt again."
-    )
-
-
-def structure_names(structures: Sequence[Structure]) -> list[str]:
-    """Names in output order."""
-    return [structure.name for structure in structures]
+        raise damaged(folder, "its parts do not fit together") from problem
+    plain = {f.name: content[f.name] for f in dataclasses.fields(AdaptedModel) if f.name in content}
+    plain |= {"structures": structures, "adapter": adapter.eval(), "priors": priors}
+    return AdaptedModel(**plain)

@@ -11,7 +11,7 @@ from typing import Any
 
 from fseft.errors import ModelError
 from fseft.files import home, replace_folder, replace_whole
-from fseft.models.adapted_model import MODEL_FILE, WEIGHTS_FILE, check_name, read_description
+from fseft.models.description import MODEL_FILE, WEIGHTS_FILE, check_name, read_description
 
 MAX_ARCHIVE_BYTES = 2_000_000_000
 
