@@ -61,7 +61,7 @@ class SubprocessProcess:
     ) -> None:
         """See :class:`Process`."""
         self._on_line, self._on_finished = on_line, on_finished
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603  our own interpreter, no shell
             list(command),
             cwd=folder,
             env={**os.environ, **environment},
@@ -75,7 +75,8 @@ class SubprocessProcess:
 
     def _read(self) -> None:
         process = self._process
-        assert process is not None and process.stdout is not None
+        assert process is not None
+        assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:
                 self._arrived.put(("line", line.decode("utf-8", "replace").rstrip("\r\n")))

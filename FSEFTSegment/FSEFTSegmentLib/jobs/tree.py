@@ -86,7 +86,7 @@ def kill_tree(pid: int) -> None:
 def _output(command: list[str]) -> str | None:
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603  fixed programs, numbers as arguments
             command, capture_output=True, text=True, errors="replace", timeout=20, check=False, creationflags=flags
         )
     except (OSError, subprocess.TimeoutExpired):

@@ -86,7 +86,7 @@ def write_nrrd_steps(
         stream.write(_header(np.dtype(dtype), grid, fields or {}, compress).encode("utf-8"))
         packer = zlib.compressobj(1, zlib.DEFLATED, 31) if compress else None
         for slab in slabs:
-            flat = memoryview(np.ascontiguousarray(slab, dtype=little)).cast("B")
+            flat = np.ascontiguousarray(slab, dtype=little).reshape(-1).view(np.uint8).data
             for start in range(0, len(flat), STEP_BYTES):
                 part = flat[start : start + STEP_BYTES]
                 stream.write(packer.compress(part) if packer else part)
