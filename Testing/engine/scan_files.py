@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-
 from fseft.reporting import Reporter
 from fseft.scan.geometry import Geometry
 from fseft.scan.scan import Scan

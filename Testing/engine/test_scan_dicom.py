@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scan_files import SHARED_CT, ct_array, rotation, write_series, write_slice
-
 from fseft.errors import Cancelled, ScanError
 from fseft.reporting import Reporter
 from fseft.scan.dicom import list_series
 from fseft.scan.reading import read_scan
+from scan_files import SHARED_CT, ct_array, rotation, write_series, write_slice
 
 
 def refused(path, **arguments) -> ScanError:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scan_files import SHARED_CT, Listener, ct_array, ct_scan, rotation, signed_axis_orders, straight
-
 from fseft.errors import ScanError
 from fseft.scan.annotation import check_scans_differ, same_scan
 from fseft.scan.geometry import Geometry
 from fseft.scan.reading import read_scan
 from fseft.scan.scan import Scan
 from fseft.scan.writing import write_scan
+from scan_files import SHARED_CT, Listener, ct_array, ct_scan, rotation, signed_axis_orders, straight
 
 ORDERS = signed_axis_orders()
 SHAPE = (5, 6, 7)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from scan_files import ct_scan, straight
-
 from fseft.errors import FseftError, InputError, ResourceError
 from fseft.scan.annotation import read_annotation
 from fseft.scan.writing import write_labelmap, write_scan
 from fseft.structures import Structure
+from scan_files import ct_scan, straight
 
 TERMINOLOGY = (
     "Segmentation category and type~SCT^123037004^Anatomical Structure~SCT^10200004^Liver~^^~Anatomic codes~^^~^^"

@@ -171,11 +171,16 @@ def check_finite(array: np.ndarray, what: str) -> None:
         return
     bad = sum(int(array[k].size - np.isfinite(array[k]).sum()) for k in range(array.shape[0]))
     if bad:
-        raise ScanError(
-            "scan-not-finite",
-            f"{what} holds {bad} voxels that are NaN or infinite.",
-            "Replace them, for example by -1024 HU (air), and save the scan again.",
-        )
+        raise not_finite(what, bad)
+
+
+def not_finite(what: str, count: int) -> ScanError:
+    """The error for voxels that are no numbers."""
+    return ScanError(
+        "scan-not-finite",
+        f"{what} holds {count} voxels that are NaN or infinite.",
+        "Replace them, for example by -1024 HU (air), and save the scan again.",
+    )
 
 
 def to_hounsfield(array: np.ndarray, what: str, reporter: Reporter) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What SimpleITK does not tell about NIfTI files: missing voxels, a missing orientation, sheared axes.
 
 The image library reads a truncated NIfTI file without complaint, the rest of the volume being whatever was in
-memory; so the length is checked here, and the check sum of compressed files with it.
+memory, and reads NaN as 0 HU; so the voxels are looked through here, and the check sum of compressed files is tested.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from typing import IO, cast
 import numpy as np
 
 from fseft.errors import ScanError
+from fseft.scan.checks import not_finite
 
 _HEADER_BYTES = 348
+_FLOAT_KINDS = {16: "f4", 64: "f8"}
+_PIECE_BYTES = 1 << 20  # a multiple of every voxel size
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -30,17 +33,19 @@ class NiftiHeader:
     """The fields of a NIfTI-1 header that are checked here.
 
     Attributes:
-        data_end: bytes the uncompressed file has at least, by its header.
+        data_start: byte of the uncompressed file where the voxels begin.
+        data_end: bytes the uncompressed file has at least.
+        float_type: type of the voxels when they are floating-point numbers, else None.
         qform_code, sform_code: 0 means that this way of giving the orientation is not used.
         affine: (3, 4) voxel index to RAS mm, from the sform.
-        little_endian: byte order of the file.
     """
 
+    data_start: int
     data_end: int
+    float_type: np.dtype | None
     qform_code: int
     sform_code: int
     affine: np.ndarray
-    little_endian: bool
 
     @property
     def has_orientation(self) -> bool:
@@ -61,33 +66,46 @@ def read_nifti_header(path: Path) -> NiftiHeader | None:
         raise truncated(path.name) from problem
     if len(raw) < 4:
         return None
-    for order, little in (("<", True), (">", False)):
+    for order in ("<", ">"):
         if struct.unpack_from(order + "i", raw)[0] == _HEADER_BYTES:
             if len(raw) < _HEADER_BYTES:
                 raise truncated(path.name)
-            return _parse(raw, order, little)
+            return _parse(raw, order)
     return None
 
 
-def check_nifti_complete(path: Path, header: NiftiHeader) -> None:
-    """Refuse a file that holds fewer voxels than its header says, or whose compressed data is damaged.
+def check_nifti_voxels(path: Path, header: NiftiHeader) -> None:
+    """Refuse a file with fewer voxels than its header says, damaged compression, NaN or infinite voxels.
+
+    All of these pass the image library without a word; NaN and infinite voxels become zero, which is water.
 
     Raises:
-        ScanError: "scan-truncated".
+        ScanError: "scan-truncated", "scan-not-finite".
     """
-    if not _is_gzip(path):
-        if path.stat().st_size < header.data_end:
-            raise truncated(path.name, path.stat().st_size / header.data_end)
-        return
-    length = 0
-    try:
-        with gzip.open(path, "rb") as stream:
-            while piece := stream.read(1 << 20):
-                length += len(piece)
-    except (EOFError, OSError, zlib.error) as problem:
-        raise truncated(path.name, length / header.data_end) from problem
+    length, bad = 0, 0
+    if header.float_type is None and not _is_gzip(path):
+        length = path.stat().st_size
+    else:
+        try:
+            with _opened(path) as stream:
+                length = len(stream.read(header.data_start))
+                while piece := stream.read(_PIECE_BYTES):
+                    length += len(piece)
+                    bad += _not_finite(piece, header)
+        except (EOFError, OSError, zlib.error) as problem:
+            raise truncated(path.name, length / header.data_end) from problem
     if length < header.data_end:
         raise truncated(path.name, length / header.data_end)
+    if bad:
+        raise not_finite(path.name, bad)
+
+
+def _not_finite(piece: bytes, header: NiftiHeader) -> int:
+    if header.float_type is None:
+        return 0
+    whole = len(piece) - len(piece) % header.float_type.itemsize
+    values = np.frombuffer(piece[:whole], dtype=header.float_type)
+    return int(values.size - np.isfinite(values).sum())
 
 
 @contextmanager
@@ -132,20 +150,21 @@ def _opened(path: Path) -> IO[bytes]:
     return cast("IO[bytes]", gzip.open(path, "rb")) if _is_gzip(path) else path.open("rb")
 
 
-def _parse(raw: bytes, order: str, little: bool) -> NiftiHeader:
+def _parse(raw: bytes, order: str) -> NiftiHeader:
     dimensions = struct.unpack_from(order + "8h", raw, 40)
-    bits = struct.unpack_from(order + "h", raw, 72)[0]
+    kind, bits = struct.unpack_from(order + "2h", raw, 70)
     offset = struct.unpack_from(order + "f", raw, 108)[0]
     qform, sform = struct.unpack_from(order + "2h", raw, 252)
     rows = struct.unpack_from(order + "12f", raw, 280)
     voxels = 1
     for count in dimensions[1 : 1 + max(0, min(7, dimensions[0]))]:
         voxels *= max(1, count)
-    start = int(offset) if np.isfinite(offset) and offset >= 0 else 0
+    start = max(int(offset) if np.isfinite(offset) else 0, _HEADER_BYTES)
     return NiftiHeader(
-        data_end=max(start, _HEADER_BYTES) + (voxels * max(0, bits) + 7) // 8,
+        data_start=start,
+        data_end=start + (voxels * max(0, bits) + 7) // 8,
+        float_type=np.dtype(order + _FLOAT_KINDS[kind]) if kind in _FLOAT_KINDS else None,
         qform_code=qform,
         sform_code=sform,
         affine=np.asarray(rows, dtype=np.float64).reshape(3, 4),
-        little_endian=little,
     )

@@ -22,7 +22,7 @@ from fseft.scan.geometry import Geometry
 from fseft.scan.memory import AvailableBytes, require_memory
 from fseft.scan.nifti import (
     NiftiHeader,
-    check_nifti_complete,
+    check_nifti_voxels,
     lps_geometry,
     read_nifti_header,
     truncated,
@@ -153,23 +153,24 @@ def _read_file(
     path: Path, ending: str, reporter: Reporter, available: AvailableBytes | None, labelmap: bool
 ) -> tuple[np.ndarray, Geometry, Header]:
     nifti = read_nifti_header(path) if ending in (".nii", ".nii.gz") else None
+    _check_data_file(path, ending)
     reader = _reader(path)
     try:
         reader.ReadImageInformation()
     except RuntimeError as problem:
         if nifti is not None and "orthonormal" in str(problem):
             return _read_sheared_nifti(path, nifti, reporter, available, labelmap)
+        if nifti is not None:
+            check_nifti_voxels(path, nifti)  # damage near the header says what it is
         raise _unreadable(path, problem) from problem
     header = header_of(reader)
     check_shape(header, path.name, labelmap)
     geometry = checked_geometry(header, path.name, reporter)
     require_memory(memory_needed(header), f"Reading {path.name}", available)
     if nifti is not None:
-        check_nifti_complete(path, nifti)
+        check_nifti_voxels(path, nifti)
         if not nifti.has_orientation:
             reporter.log(f"{path.name} does not say where left and right are; check the result's side.", "warning")
-    else:
-        _check_data_file(path, ending)
     try:
         return pixels(reader, header), geometry, header
     except RuntimeError as problem:
@@ -181,7 +182,7 @@ def _read_sheared_nifti(
     path: Path, nifti: NiftiHeader, reporter: Reporter, available: AvailableBytes | None, labelmap: bool
 ) -> tuple[np.ndarray, Geometry, Header]:
     """The library refuses any deviation from perpendicular axes; rounding is repaired here, shear is refused."""
-    check_nifti_complete(path, nifti)
+    check_nifti_voxels(path, nifti)
     spacing, origin, direction = lps_geometry(nifti.affine)
     with without_orientation(path, nifti) as copy:
         reader = _reader(copy)
