@@ -139,7 +139,7 @@ def _warn_other_slices(
             continue
         between = chosen[(chosen >= own[0]) & (chosen <= own[-1])]
         empty = len(between) - len(np.intersect1d(between, own))
-        if empty > 0.3 * len(between):
+        if empty > 0.2 * len(between):
             reporter.log(
                 f"{structure.name} is not drawn on {empty} of the {len(between)} annotated slices between its first"
                 " and its last; it counts as absent there. Draw all structures on the same slices.",
