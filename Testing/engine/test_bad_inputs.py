@@ -12,7 +12,7 @@ import pytest
 import SimpleITK as sitk
 from fseft.errors import FseftError, ResourceError
 from fseft.scan.memory import available_bytes
-from fseft.scan.reading import read_scan
+from fseft.scan.reading import read_header, read_scan
 from scan_files import ct_array, straight, write_series
 
 Maker = Callable[[Path], Path]
@@ -260,6 +260,29 @@ def test_series_larger_than_memory_is_refused(tmp_path):
     with pytest.raises(ResourceError) as caught:
         read_scan(tmp_path, available=lambda: 100)
     assert caught.value.code == "scan-too-large"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("missing file", "scan-missing"),
+        ("text file", "scan-unknown-format"),
+        ("text called NRRD", "scan-unreadable"),
+        ("NHDR without its data", "scan-data-missing"),
+        ("empty file", "scan-truncated"),
+    ],
+)
+def test_header_alone_has_the_same_errors(tmp_path, kind, code):
+    with pytest.raises(FseftError) as caught:
+        read_header(BAD[kind][0](tmp_path))
+    assert caught.value.code == code
+
+
+def test_header_alone_needs_no_voxels(tmp_path):
+    header = read_header(cut("scan.nrrd", 0.9)(tmp_path))
+    assert header.size == (10, 8, 6)
+    assert header.spacing == pytest.approx(straight().spacing)
+    assert header.bytes_per_component == 2
 
 
 def test_the_machine_tells_its_memory():

@@ -87,26 +87,39 @@ def read_volume(
         ScanError, ResourceError: see :func:`read_scan`.
     """
     path = Path(path)
-    if not path.exists():
-        raise ScanError(
-            "scan-missing",
-            f"There is no file or folder {path.name} in {path.parent}.",
-            "Check the path; the file may have been moved or renamed.",
-        )
+    _check_exists(path)
     ending = ending_of(path)
     if path.is_dir() or (not ending and _may_be_dicom(path)):
         from fseft.scan.dicom import read_dicom  # it uses this module's helpers
 
         return read_dicom(path, series, reporter, available)
     if not ending:
-        raise ScanError(
-            "scan-unknown-format",
-            f"{path.name} is in no format that FSEFT reads.",
-            "Use NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), or a folder with a DICOM series.",
-        )
+        raise _unknown_format(path)
     _check_readable(path)
     with quiet():
         return _read_file(path, ending, reporter, available, labelmap)
+
+
+def read_header(path: Path) -> Header:
+    """What a NIfTI, NRRD or MetaImage file says of itself, without reading its voxels or judging what it says.
+
+    Raises:
+        ScanError: "scan-missing", "scan-unknown-format", "scan-truncated", "scan-data-missing", "scan-unreadable".
+    """
+    path = Path(path)
+    _check_exists(path)
+    ending = ending_of(path)
+    if not ending:
+        raise _unknown_format(path)
+    _check_readable(path)
+    _check_data_file(path, ending)
+    reader = _reader(path)
+    with quiet():
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as problem:
+            raise _unreadable(path, problem) from problem
+        return header_of(reader)
 
 
 def ending_of(path: Path) -> str:
@@ -212,6 +225,23 @@ def _reader(path: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     return reader
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise ScanError(
+            "scan-missing",
+            f"There is no file or folder {path.name} in {path.parent}.",
+            "Check the path; the file may have been moved or renamed.",
+        )
+
+
+def _unknown_format(path: Path) -> ScanError:
+    return ScanError(
+        "scan-unknown-format",
+        f"{path.name} is in no format that FSEFT reads.",
+        "Use NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), or a folder with a DICOM series.",
+    )
 
 
 def _check_readable(path: Path) -> None:
