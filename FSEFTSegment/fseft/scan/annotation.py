@@ -193,36 +193,51 @@ def _labels_of_segments(
     reporter: Reporter,
 ) -> tuple[np.ndarray, tuple[Structure, ...]]:
     """One labelmap from the layers of a segmentation; where segments overlap the later one wins."""
-    layers = array.reshape((*array.shape[:3], -1))
     matched = number_segments(segments) if structures is None else [_match(s.name, structures) for s in segments]
-    labels = np.zeros(array.shape[:3], dtype=np.uint16)
-    seen = np.zeros(layers.shape, dtype=bool)
+    ranks = _segment_ranks(array, segments, what, reporter)
+    present = np.bincount(ranks.ravel(), minlength=len(segments) + 1)[1:] > 0
+    value_of_rank = np.zeros(len(segments) + 1, dtype=np.uint16)
     covered: list[Structure] = []
-    for segment, structure in zip(segments, matched, strict=True):
-        layer = min(segment.layer, layers.shape[3] - 1)
-        there = layers[..., layer] == segment.value
-        seen[..., layer] |= there
-        if structure is None:
-            if there.any():
-                raise _unknown_structure(segment.name, structures or (), what)
-            continue
-        overlap = int(((labels > 0) & (labels != structure.value) & there).sum())
-        if overlap:
-            reporter.log(
-                f"In {what} the segment {segment.name} overlaps earlier ones in {overlap} voxels and replaces them.",
-                "warning",
+    for number, structure in enumerate(matched):
+        if structure is not None:
+            value_of_rank[number + 1] = structure.value
+            if structure not in covered:
+                covered.append(structure)
+        elif present[number]:
+            raise _unknown_structure(segments[number].name, structures or (), what)
+    return value_of_rank[ranks], tuple(covered)
+
+
+def _segment_ranks(array: np.ndarray, segments: Sequence[Segment], what: str, reporter: Reporter) -> np.ndarray:
+    """For each voxel the number of its last segment, counted from 1; one pass a layer, however many segments."""
+    layers = array.reshape((*array.shape[:3], -1))
+    ranks = np.zeros(array.shape[:3], dtype=np.uint16)
+    overlaps = np.zeros(len(segments) + 1, dtype=np.int64)
+    for layer in range(layers.shape[3]):
+        values = layers[..., layer].astype(np.uint16)
+        rank_of_value = np.zeros(int(values.max()) + 1, dtype=np.uint16)
+        for number, segment in enumerate(segments, start=1):
+            if min(segment.layer, layers.shape[3] - 1) == layer and 0 < segment.value < len(rank_of_value):
+                rank_of_value[segment.value] = number
+        here = rank_of_value[values]
+        strangers = values[(here == 0) & (values > 0)]
+        if strangers.size:
+            raise AnnotationError(
+                "annotation-unknown-label",
+                f"{what} holds the label {int(strangers[0])}, which none of its segments has.",
+                "Open it in 3D Slicer and save the segmentation again.",
             )
-        labels[there] = structure.value
-        if structure not in covered:
-            covered.append(structure)
-    left_over = np.unique(layers[~seen & (layers > 0)])
-    if len(left_over):
-        raise AnnotationError(
-            "annotation-unknown-label",
-            f"{what} holds the label {int(left_over[0])}, which none of its segments has.",
-            "Open it in 3D Slicer and save the segmentation again.",
+        both = (ranks > 0) & (here > 0) if layer else np.zeros(0, dtype=bool)
+        ranks = np.maximum(ranks, here)
+        if both.any():
+            overlaps += np.bincount(ranks[both], minlength=len(overlaps))
+    for later in np.flatnonzero(overlaps):
+        reporter.log(
+            f"In {what} the segment {segments[later - 1].name} overlaps earlier ones in {overlaps[later]} voxels"
+            " and replaces them.",
+            "warning",
         )
-    return labels, tuple(covered)
+    return ranks
 
 
 def _match(name: str, structures: Sequence[Structure]) -> Structure | None:
