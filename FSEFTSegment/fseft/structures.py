@@ -22,8 +22,9 @@ _WORDS = {
 }  # fmt: skip
 
 _PHRASES = {
-    "urinary bladder": "bladder", "adrenal": "adrenal gland", "parotid": "parotid gland", "prostate": "prostate or uterus",
-    "prostate uterus": "prostate or uterus", "uterus": "prostate or uterus", "coeliac truck": "coeliac trunk",
+    "urinary bladder": "bladder", "adrenal": "adrenal gland", "parotid": "parotid gland",
+    "prostate": "prostate or uterus", "prostate uterus": "prostate or uterus", "uterus": "prostate or uterus",
+    "coeliac truck": "coeliac trunk",
     "portal vein and splenic vein": "portal and splenic vein", "portal vein": "portal and splenic vein",
     "veins": "portal and splenic vein", "gall bladder": "gallbladder", "vena cava": "inferior vena cava",
     "cord": "spinal cord",

@@ -121,7 +121,6 @@ def make_trained_adapter(
 ) -> tuple[Adapter, TrainingCurve]:
     """Initialise and train one adapter on loaded cases; the shared core of adaptation and validation."""
 
-
     # Not the global stream's state: a model depends on its seed and its input alone.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

@@ -34,8 +34,8 @@ def fit_head(
     """
     offset = 0 if head.outputs == 1 else 1
     for structure in rows:
-        sampled = [_sample(case, structure, generator) for case in cases if case.known[structure]]
-        sampled = [s for s in sampled if s is not None]
+        drawn = [_sample(case, structure, generator) for case in cases if case.known[structure]]
+        sampled = [part for part in drawn if part is not None]
         if not sampled:
             continue
         features = torch.cat([s[0] for s in sampled])
@@ -46,9 +46,7 @@ def fit_head(
         _write_row(head, structure + offset, weight, bias)
 
 
-def _sample(
-    case: SupportCase, structure: int, generator: np.random.Generator
-) -> tuple[Tensor, Tensor, float] | None:
+def _sample(case: SupportCase, structure: int, generator: np.random.Generator) -> tuple[Tensor, Tensor, float] | None:
     """Balanced features, targets and the log-odds-relevant foreground share of one case."""
     foreground = case.foreground[structure]
     if foreground.size == 0:
@@ -107,8 +105,8 @@ def logistic_regression(features: Tensor, targets: Tensor, iterations: int = 60)
 @torch.no_grad()
 def _write_row(head: LinearHead, row: int, weight: Tensor, bias: float) -> None:
     begin = 0
-    for layer in head.levels:
-        channels = layer.weight.shape[1]  # type: ignore[union-attr,index]
-        layer.weight[row] = weight[begin : begin + channels].reshape(channels, 1, 1, 1)  # type: ignore[index,operator]
+    for level in head.weights:
+        channels = level.shape[1]
+        level[row] = weight[begin : begin + channels].reshape(channels, 1, 1, 1)
         begin += channels
-    head.levels[0].bias[row] = bias  # type: ignore[index,operator]
+    head.bias[row] = bias

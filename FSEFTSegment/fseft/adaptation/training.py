@@ -61,7 +61,9 @@ def train_adapter(
     epochs = settings.epochs
     if settings.steps is not None:
         epochs = min(epochs, max(1, math.ceil(settings.steps / len(cases))))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda epoch: _learning_rate_factor(epoch, epochs, settings))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda epoch: _learning_rate_factor(epoch, epochs, settings)
+    )
     curve = TrainingCurve(structure_loss={name: [] for name in names})
     for epoch in range(epochs):
         losses, per_structure = [], []
@@ -110,9 +112,7 @@ def _step(
     return float(loss.detach()), per_structure
 
 
-def _record(
-    curve: TrainingCurve, losses: list[float], per_structure: list[torch.Tensor], names: Sequence[str]
-) -> None:
+def _record(curve: TrainingCurve, losses: list[float], per_structure: list[torch.Tensor], names: Sequence[str]) -> None:
     curve.loss.append(float(np.mean(losses)))
     stacked = torch.stack(per_structure)
     for index, name in enumerate(names):

@@ -30,9 +30,19 @@ class LinearHead(nn.Module):
         )
 
     @property
+    def weights(self) -> list[nn.Parameter]:
+        """(outputs, channels, 1, 1, 1) per level, finest first."""
+        return [level.weight for level in self.levels]  # type: ignore[misc]
+
+    @property
+    def bias(self) -> nn.Parameter:
+        """(outputs,), held by the finest level."""
+        return self.levels[0].bias  # type: ignore[return-value]
+
+    @property
     def outputs(self) -> int:
         """How many score maps the head produces."""
-        return int(self.levels[0].out_channels)  # type: ignore[arg-type]
+        return len(self.bias)
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Scores at the finest level's stride.
@@ -58,10 +68,9 @@ class LinearHead(nn.Module):
     @torch.no_grad()
     def copy_row(self, row: int, other: LinearHead, other_row: int) -> None:
         """Take one output's weights and bias from another head with the same levels."""
-        for mine, theirs in zip(self.levels, other.levels, strict=True):
-            mine.weight[row].copy_(theirs.weight[other_row])
-            if mine.bias is not None:
-                mine.bias[row].copy_(theirs.bias[other_row])
+        for mine, theirs in zip(self.weights, other.weights, strict=True):
+            mine[row].copy_(theirs[other_row])
+        self.bias[row].copy_(other.bias[other_row])
 
 
 def upsample(volume: Tensor, factor: int) -> Tensor:

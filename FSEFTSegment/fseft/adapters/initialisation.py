@@ -61,22 +61,21 @@ def start_from_pretrained(
         Names of the structures that start from a pretrained row.
     """
     first = 0 if len(structures) == 1 else 1
+    weights, bias = adapter.head.weights, adapter.head.bias
     if first:
-        for position, layer in enumerate(adapter.head.levels):
-            row = layer.weight[0:1]
+        for weight in weights:
             if background == "xavier":
-                nn.init.xavier_uniform_(row)
+                nn.init.xavier_uniform_(weight[0:1])
             else:
-                row.zero_()
-            if position == 0:
-                layer.bias[0] = 0.0
+                weight[0].zero_()
+        bias[0] = 0.0
     base = []
     for position, structure in enumerate(structures, start=first):
         row_index = pretrained_row(structure, specification)
         if row_index is None:
-            for layer in adapter.head.levels:
-                layer.weight[position].mul_(0.1)
-            adapter.head.levels[0].bias[position] = -2.0
+            for weight in weights:
+                weight[position].mul_(0.1)
+            bias[position] = -2.0
         else:
             adapter.head.copy_row(position, head, row_index)
             base.append(structure.name)

@@ -91,4 +91,3 @@ def _windows_process_is_alive(pid: int) -> bool:
         return bool(kernel.WaitForSingleObject(handle, 0) == still_waiting)
     finally:
         kernel.CloseHandle(handle)
-

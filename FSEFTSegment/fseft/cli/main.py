@@ -1,0 +1,90 @@
+"""The command ``fseft``. A new command is one file and one line here."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+
+import fseft
+from fseft.cli import adapt, backbones, cache, demo, doctor, evaluate, models, phantom, pretrain, segment
+from fseft.cli.progress import TerminalReporter
+from fseft.errors import Cancelled, FseftError
+from fseft.worker import as_fseft_error
+
+COMMANDS = {
+    "adapt": adapt,
+    "segment": segment,
+    "evaluate": evaluate,
+    "models": models,
+    "backbones": backbones,
+    "cache": cache,
+    "doctor": doctor,
+    "demo": demo,
+    "phantom": phantom,
+    "pretrain": pretrain,
+}
+
+_EPILOG = """\
+Exit codes: 0 done, 1 unexpected error, 2 unusable input, 3 the machine lacks something, 4 cancelled.
+Folders: FSEFT_HOME holds models and backbones, FSEFT_CACHE feature volumes ("off" disables the cache).
+
+Examples:
+  fseft adapt my-model --folder annotated/ --method spatial-adapter
+  fseft segment my-model new1.nii.gz new2.nii.gz --output results/
+  fseft evaluate --prediction results/ --reference truth/
+
+Research use only; not a medical device."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="fseft",
+        description="Adapt a CT backbone to your own structures with a handful of annotated scans, "
+        "and segment new ones. Everything stays on this machine.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"fseft {fseft.__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--quiet", action="store_true", help="no progress, only results and warnings")
+    commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    for name, module in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=module.SUMMARY,
+            description=module.SUMMARY,
+            epilog=module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(sub)
+        sub.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``fseft``; returns the exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options, TerminalReporter(options.quiet))
+        return 0
+    except KeyboardInterrupt:
+        return _complain(Cancelled(), options.debug)
+    except BrokenPipeError:
+        return 0  # the reader, `head` for example, has seen enough
+    except Exception as problem:
+        return _complain(problem, options.debug)
+
+
+def _complain(problem: Exception, debug: bool) -> int:
+    known: FseftError = as_fseft_error(problem)
+    if debug:
+        traceback.print_exception(problem)
+    print(f"\nfseft: {known.message}\n       {known.hint} [{known.code}]", file=sys.stderr)
+    return known.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

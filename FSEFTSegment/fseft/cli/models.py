@@ -1,0 +1,70 @@
+"""``fseft models``: the model library."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from fseft.cli.tables import print_table
+from fseft.models import library
+from fseft.models.adapted_model import read_description
+from fseft.reporting import Reporter
+
+SUMMARY = "List, show, export, import and remove adapted models."
+EXAMPLES = """\
+Examples:
+  fseft models list
+  fseft models show my-model
+  fseft models export my-model my-model.zip
+  fseft models import my-model.zip --name theirs
+  fseft models remove my-model"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    actions.add_parser("list", help="all models of the library")
+    show = actions.add_parser("show", help="everything about one model")
+    show.add_argument("model")
+    export = actions.add_parser("export", help="write a model to a zip file")
+    export.add_argument("model")
+    export.add_argument("archive", type=Path)
+    add = actions.add_parser("import", help="add an exported model")
+    add.add_argument("archive", type=Path)
+    add.add_argument("--name", help="another name")
+    add.add_argument("--replace", action="store_true", help="overwrite a model of that name")
+    remove = actions.add_parser("remove", help="delete a model")
+    remove.add_argument("model")
+
+
+def run(options: argparse.Namespace, reporter: Reporter) -> None:
+    """Run the command."""
+    if options.action == "list":
+        _list()
+    elif options.action == "show":
+        print(json.dumps(read_description(library.find_model(options.model)), indent=1, ensure_ascii=False))
+    elif options.action == "export":
+        library.export_model(options.model, options.archive)
+        print(f"Wrote {options.archive}")
+    elif options.action == "import":
+        print(f"Imported as {library.import_model(options.archive, options.name, options.replace).name!r}")
+    else:
+        library.remove_model(options.model)
+        print(f"Removed {options.model!r}")
+
+
+def _list() -> None:
+    entries = library.list_models()
+    if not entries:
+        print(f"No models yet in {library.library_folder()}")
+        return
+    rows = []
+    for entry in entries:
+        if entry.description is None:
+            rows.append([entry.name, "-", "-", "-", f"unusable: {entry.problem}"])
+            continue
+        content = entry.description
+        names = ", ".join(structure["name"] for structure in content["structures"])
+        rows.append([entry.name, content["method"], str(content["shots"]), content["backbone"], names])
+    print_table(["model", "method", "cases", "backbone", "structures"], rows)

@@ -1,0 +1,121 @@
+"""``fseft segment``: new scans with an adapted model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from fseft.cli.tables import print_table
+from fseft.errors import InputError
+from fseft.reporting import Reporter
+
+SUMMARY = "Segment scans with an adapted model."
+EXAMPLES = """\
+Scans are files (NIfTI, NRRD, MHA), DICOM folders, or --folder with several of either.
+
+Examples:
+  fseft segment my-model ct.nii.gz --output result.seg.nrrd
+  fseft segment my-model --folder new-scans/ --output results/ --format .nii.gz
+  fseft segment my-model dicom-folder/ --output results/ --prior liver=1200..1800ml"""
+
+_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+_PRIOR = re.compile(r"^(?P<name>.+)=(?P<low>[\d.]+)\.\.(?P<high>[\d.]+?)\s*(ml)?$")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("model", help="name in the library, or a model folder")
+    parser.add_argument("scans", nargs="*", type=Path, help="scan files or DICOM folders")
+    parser.add_argument("--folder", type=Path, help="segment every scan in this folder")
+    parser.add_argument("--series", help="DICOM series (UID or number), where a folder holds several")
+    parser.add_argument("--output", type=Path, required=True, help="a labelmap file for one scan, else a folder")
+    parser.add_argument("--format", choices=[".seg.nrrd", ".nii.gz", ".nrrd", ".mha"], default=".seg.nrrd")
+    parser.add_argument("--prior", action="append", metavar="NAME=LOW..HIGHml", help="expected volume of a structure")
+    parser.add_argument("--largest", action="store_true", help="keep only each structure's largest component")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--json", action="store_true", help="print the reports as JSON")
+
+
+def run(options: argparse.Namespace, reporter: Reporter) -> None:
+    """Run the command."""
+    from fseft.jobs.job import Job
+    from fseft.jobs.kinds import run_job
+
+    result = run_job(Job("segment", job_parameters(options)), reporter)
+    if options.json:
+        print(json.dumps(result, indent=1))
+        return
+    for report in result["scans"]:
+        rows = []
+        for entry in report["structures"]:
+            expected = "-" if entry["expected_ml"] is None else "{:.1f} - {:.1f}".format(*entry["expected_ml"])
+            rows.append([entry["name"], f"{entry['volume_ml']:.1f}", expected, "; ".join(entry["flags"])])
+        print(f"\n{report['name']} -> {report['output']}  ({sum(report['seconds'].values()):.0f} s)")
+        print_table(["structure", "ml", "expected ml", "look at"], rows)
+
+
+def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
+    """The job that the command line asks for."""
+    scans = list(options.scans)
+    if options.folder is not None:
+        scans += scans_in(options.folder)
+    if not scans:
+        raise InputError("no-scans", "There is no scan to segment.", "Name scans, or a folder with --folder.")
+    single = len(scans) == 1 and options.output.name.lower().endswith((*_SUFFIXES, ".seg.nrrd"))
+    entries = []
+    for scan in scans:
+        output = options.output if single else options.output / (scan_stem(scan) + options.format)
+        if output.exists() and not options.overwrite:
+            raise InputError(
+                "output-exists", f"{output} already exists.", "Add --overwrite, or choose another output."
+            )
+        entries.append(
+            {"scan": str(scan), "output": str(output), "name": scan_stem(scan), "series": options.series}
+        )
+    return {
+        "model": options.model,
+        "scans": entries,
+        "priors": dict(_prior(text) for text in options.prior or []),
+        "keep_largest": options.largest,
+        "device": options.device,
+    }
+
+
+def scans_in(folder: Path) -> list[Path]:
+    """Scan files of a folder, and its sub-folders taken as DICOM series.
+
+    Raises:
+        InputError: "folder-missing" or "no-scans".
+    """
+    if not folder.is_dir():
+        raise InputError("folder-missing", f"There is no folder {folder}.", "Check the path.")
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    files = [path for path in entries if path.is_file() and path.name.lower().endswith(_SUFFIXES)]
+    found = files or [path for path in entries if path.is_dir()]
+    if not found:
+        raise InputError("no-scans", f"{folder} holds no scan.", f"Known files: {', '.join(_SUFFIXES)}, DICOM folders.")
+    return found
+
+
+def scan_stem(path: Path) -> str:
+    """A scan's name without its suffixes."""
+    for suffix in _SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.resolve().name
+
+
+def _prior(text: str) -> tuple[str, dict[str, float]]:
+    match = _PRIOR.match(text)
+    try:
+        if match is None:
+            raise ValueError(text)
+        return match["name"], {"low_ml": float(match["low"]), "high_ml": float(match["high"])}
+    except ValueError as problem:
+        raise InputError(
+            "prior-invalid", f"{text!r} is not a prior.", "Write, for example, --prior liver=1200..1800ml."
+        ) from problem

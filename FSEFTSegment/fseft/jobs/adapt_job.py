@@ -1,0 +1,87 @@
+"""The job "adapt".
+
+Parameters: ``name``; ``cases`` [{``scan``, ``annotation``, ``name``, ``sparse`` "no"|"auto"|"x"|"y"|"z",
+``structures`` names annotated in this case or null}]; ``structures`` [{``name``, ``value``, ``color``,
+``terminology``}]; ``backbone`` (default "fseft-mini"); ``method``; ``protocol`` "default"|"published";
+``settings`` overrides of :class:`AdaptationSettings`; ``device``; ``seed``; ``output`` model folder, or null for the
+library; ``replace`` an existing model (default true).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from fseft.adaptation.adapt import CaseFiles, adapt
+from fseft.adaptation.settings import AdaptationSettings
+from fseft.compute import choose_compute
+from fseft.errors import JobError, ModelError
+from fseft.features.source import FeatureSource
+from fseft.jobs.job import Parameters
+from fseft.models.adapted_model import check_name, describe, save_model
+from fseft.models.library import library_folder
+from fseft.reporting import Reporter
+from fseft.structures import Structure
+
+
+def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
+    """Run the job; returns the model's folder and description."""
+    parameters = Parameters(values)
+    name = check_name(parameters.text("name"))
+    chosen = parameters.optional_text("output")
+    folder = Path(chosen) if chosen else library_folder() / name
+    if folder.exists() and not parameters.flag("replace", True):
+        raise ModelError(
+            "model-exists", f"There already is a model {folder.name!r}.", "Choose another name, or allow replacing."
+        )
+    compute = choose_compute(parameters.text("device", "auto"))
+    source = FeatureSource.of_backbone(parameters.text("backbone", "fseft-mini"), compute)
+    model = adapt(
+        name,
+        [read_case(entry) for entry in parameters.each("cases")],
+        [read_structure(entry) for entry in parameters.each("structures")],
+        source,
+        parameters.text("method", "spatial-adapter"),
+        read_settings(parameters),
+        reporter,
+    )
+    reporter.check_cancelled()
+    save_model(model, folder)
+    return {"model": str(folder), **describe(model)}
+
+
+def read_case(entry: Parameters) -> CaseFiles:
+    """A support case of a job."""
+    scan = Path(entry.text("scan"))
+    return CaseFiles(
+        scan,
+        Path(entry.text("annotation")),
+        entry.text("name", scan.name),
+        entry.text("sparse", "no"),
+        entry.names("structures"),
+    )
+
+
+def read_structure(entry: Parameters) -> Structure:
+    """A structure of a job."""
+    red, green, blue = entry.numbers("color", 3, (0.9, 0.6, 0.4))
+    return Structure(
+        entry.text("name"), entry.integer("value", 0), (red, green, blue), entry.optional_text("terminology") or ""
+    )
+
+
+def read_settings(parameters: Parameters) -> AdaptationSettings:
+    """The protocol of a job with its overrides."""
+    seed = parameters.integer("seed", 0)
+    published = parameters.text("protocol", "default") == "published"
+    settings = AdaptationSettings.published(seed) if published else AdaptationSettings(seed=seed)
+    overrides = parameters.raw("settings")
+    unknown = set(overrides) - {field.name for field in dataclasses.fields(settings)}
+    if unknown:
+        raise JobError(
+            "job-invalid",
+            f"Unknown settings: {', '.join(sorted(unknown))}.",
+            "See AdaptationSettings in the documentation for the names.",
+        )
+    return settings.replace(**overrides)

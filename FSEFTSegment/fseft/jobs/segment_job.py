@@ -1,0 +1,72 @@
+"""The job "segment".
+
+Parameters: ``model`` name or folder; ``scans`` [{``scan``, ``output``, ``name``, ``series``}]; ``priors``
+{structure: {``low_ml``, ``high_ml``}} edited ranges; ``keep_largest``; ``device``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fseft.compute import choose_compute
+from fseft.errors import InputError
+from fseft.features.source import FeatureSource
+from fseft.jobs.job import Parameters
+from fseft.models.adapted_model import SizePrior, load_model, read_description
+from fseft.models.library import find_model
+from fseft.reporting import Reporter
+from fseft.segmentation.segment import Query, segment_files
+
+
+def run_segment(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
+    """Run the job; returns one report per scan."""
+    parameters = Parameters(values)
+    folder = find_model(parameters.text("model"))
+    queries = [read_query(entry) for entry in parameters.each("scans")]
+    if not queries:
+        raise InputError("no-scans", "There is no scan to segment.", "Name at least one scan.")
+    _require_distinct_outputs(queries)
+    compute = choose_compute(parameters.text("device", "auto"))
+    source = FeatureSource.of_backbone(str(read_description(folder)["backbone"]), compute)
+    model = load_model(folder, source.specification)
+    priors = {name: read_prior(name, entry) for name, entry in parameters.mapping("priors").items()}
+    reports = segment_files(
+        queries, model, source, priors, largest_component=parameters.flag("keep_largest"), reporter=reporter
+    )
+    return {"model": model.name, "scans": reports}
+
+
+def read_query(entry: Parameters) -> Query:
+    """A scan of a job."""
+    scan = Path(entry.text("scan"))
+    return Query(scan, Path(entry.text("output")), entry.text("name", scan.name), entry.optional_text("series"))
+
+
+def read_prior(name: str, entry: Parameters) -> SizePrior:
+    """An edited size prior.
+
+    Raises:
+        InputError: "prior-invalid" when the range is empty or negative.
+    """
+    low, high = entry.number("low_ml"), entry.number("high_ml")
+    if not 0 <= low <= high:
+        raise InputError(
+            "prior-invalid", f"The range {low}..{high} ml of {name!r} is not one.", "Give a lower and a higher volume."
+        )
+    return SizePrior((low + high) / 2, low, high, "edited")
+
+
+def _require_distinct_outputs(queries: list[Query]) -> None:
+    outputs = [query.output.absolute() for query in queries]
+    for query in queries:
+        if outputs.count(query.output.absolute()) > 1:
+            raise InputError(
+                "output-twice",
+                f"Two scans would be written to {query.output.name!r}.",
+                "Give every scan an output of its own.",
+            )
+        if query.output.absolute() == query.scan.absolute():
+            raise InputError(
+                "output-is-scan", f"The result would overwrite the scan {query.scan.name!r}.", "Choose another output."
+            )
