@@ -33,15 +33,15 @@ def paint_cavity(body: Body, patient: Patient) -> None:
 def paint_liver(body: Body, patient: Patient) -> None:
     """Liver with its vessels, and the gallbladder."""
     draw = patient.draw("liver")
-    size = draw.around(1.0, 0.05)
+    size = draw.around(1.07, 0.05)
     tip = draw.around(-58, 10)
-    right = ellipsoid((-76, -2, 14), np.array((62, 88, 92)) * size, (0, 12, 0))
-    lower = ellipsoid((-88, 4, tip + 30), np.array((36, 52, 42)) * size)
-    left = ellipsoid((-2 + draw.around(0, 8), -44, 40), np.array((74, 36, 34)) * size, (0, 14, -6))
+    right = ellipsoid((-70, -2, 12), np.array((76, 98, 98)) * size, (0, 12, 0))
+    lower = ellipsoid((-90, 0, tip + 30), np.array((38, 60, 46)) * size)
+    left = ellipsoid((-2 + draw.around(0, 8), -44, 40), np.array((84, 46, 40)) * size, (0, 14, -6))
     gate = (-30, 4, -12)
     visceral = [
-        ellipsoid((-10, 24, -42), (46, 66, 58)),
-        ellipsoid((-56, 50, -42), (34, 32, 52)),
+        ellipsoid((-6, 22, -44), (42, 64, 56)),
+        ellipsoid((-56, 52, -44), (30, 28, 50)),
     ]
     lobes = cut(blend([right, lower, left], 30), *visceral)
     body.paint("liver", lobes, within="abdomen", wobble=(2.5, 0.7), clearance=1.5)
@@ -60,7 +60,7 @@ def _paint_gallbladder(body: Body, patient: Patient) -> None:
     full = draw.between(0.75, 1.2)
     path = [(-32, -14, -6), (-42, -34, -22), (-48, -52, -40), (-50, -60, -50)]
     path = [tuple(p) for p in np.array(path) + draw.near((0, 0, 0), 4)]
-    radii = np.array((3.5, 9, 14, 11)) * full
+    radii = np.array((3.5, 10, 16, 13)) * full
     body.paint("gallbladder wall", tube(path, radii + 1.6, 6), within="abdomen", wobble=(0.5, 0.3))
     body.paint("gallbladder", tube(path, radii, 6), over="gallbladder wall")
 
@@ -68,10 +68,10 @@ def _paint_gallbladder(body: Body, patient: Patient) -> None:
 def paint_spleen(body: Body, patient: Patient) -> None:
     """Spleen, hollowed where the stomach and the left kidney lean on it."""
     draw = patient.draw("spleen")
-    centre = draw.near((100, 42, 24), 3)
-    radii = draw.radii((28, 44, 52), 0.08)
+    centre = draw.near((88, 40, 22), 3)
+    radii = draw.radii((41, 56, 60), 0.06)
     solid = ellipsoid(centre, radii, (24, 0, 12))
-    hollow = ellipsoid(centre + (-34, -26, 0), (32, 40, 60), (24, 0, 12))
+    hollow = ellipsoid(centre + (-46, -28, 0), (32, 40, 62), (24, 0, 12))
     body.paint("spleen", cut(solid, hollow), within="abdomen", wobble=(2, 0.6), clearance=1.5)
 
 
@@ -80,7 +80,7 @@ def paint_kidneys(body: Body, patient: Patient) -> None:
     draw = patient.draw("kidneys")
     for name, side in SIDES:
         centre = draw.near((side * 61, 40, -33 if side > 0 else -46), 3)
-        radii = draw.radii((27, 29, 54), 0.06)
+        radii = draw.radii((28, 30, 55), 0.045)
         turn = (-10, -14 * side, -32 * side)
         fat = 5 + 7 * patient.visceral
         # The sinus opens towards the midline and a little to the front.
@@ -108,7 +108,7 @@ def _paint_adrenal(
     draw = patient.draw(f"{name} adrenal")
     top = np.array((side * 36, 28 if side > 0 else 26, centre[2] + radii[2] + 2))
     top = draw.near(top, 1.5)
-    thick = draw.between(2.6, 3.4)
+    thick = draw.between(3.8, 4.8)
     limbs = [
         tube([top + (-side * 3, -8, 10), top, top + (side * 3, 10, -10)], (thick, thick * 1.25, thick * 0.7), 5),
         tube([top, top + (side * 8, 5, -5), top + (side * 13, 12, -14)], (thick * 1.1, thick, thick * 0.7), 5),
@@ -149,7 +149,7 @@ def paint_pancreas(body: Body, patient: Patient, pylorus: tuple[float, float, fl
     head = draw.near((-30, -6, -42), 3)
     path = [head + (-2, 2, -12), head, (-8, -20, -24), (20, -14, -14), (50, 8, -2), (78, 26, 10)]
     path = [tuple(draw.near(p, 2)) for p in path]
-    radii = np.array((11, 14, 9.5, 10, 9.5, 8)) * draw.around(1, 0.1)
+    radii = np.array((15, 20, 12.5, 14, 13.5, 11)) * draw.around(1, 0.08)
     x, y, z = pylorus
     ring = [(x, y, z), (-34, -22, -18), (-48, 6, -26), (-50, 10, -58), (-36, 8, -84), (0, -6, -88), (24, -4, -66), (30, -16, -50)]
     ring = [tuple(draw.near(p, 1.5)) if i else p for i, p in enumerate(ring)]
@@ -177,10 +177,10 @@ def paint_abdominal_vessels(body: Body, patient: Patient) -> None:
     porta = [(-6, -12, -38), (-10, -10, -22), (-20, -4, -6), (-34, -2, 4)]
     splenic = [(-6, -12, -30), (18, -4, -16), (48, 16, 0), (80, 34, 14)]
     size = draw.around(1.0, 0.08)
-    veins = union(tube(porta, np.array((6.5, 7, 7, 6.5)) * size), tube(splenic, np.array((5.5, 5, 4.5, 4)) * size))
+    veins = union(tube(porta, np.array((7.5, 8, 8, 7.5)) * size), tube(splenic, np.array((6.5, 6, 5.5, 5)) * size))
     body.paint("vein", tube(lower, (4, 5, 6)), over=over)
     body.paint("portal and splenic vein", veins, over=over)
-    trunk = tube([(9, 12, 2), (7, 0, 4), (3, -8, 6)], (4.2, 3.8, 3.6), 5)
+    trunk = tube([(9, 12, 2), (7, 0, 4), (3, -8, 6)], (4.8, 4.4, 4.2), 5)
     hepatic = tube([(3, -8, 6), (-10, -10, 2), (-22, -10, 2)], (3.4, 3, 2.8), 6)
     splenic_artery = tube([(3, -8, 6), (14, -2, 2), (40, 12, 8), (76, 32, 20)], (3.2, 3, 2.8, 2.4), 6)
     body.paint("coeliac trunk", trunk, over=over)

@@ -32,17 +32,21 @@ def paint_small_bowel(body: Body, patient: Patient) -> None:
 def _folded_path(draw: Draw, radius: float) -> np.ndarray:
     """(N, 3) points of a serpentine through layers from front to back, jittered."""
     gap = 2.15 * radius
-    points: list[tuple[float, float, float]] = []
-    flip, layer = 1, 0
+    points: list[np.ndarray] = []
+    flip = 1
     for y in np.arange(-60, 26, gap):
-        top, bottom = (-70, -232) if y < 0 else (-96, -236)
-        rows = np.arange(top, bottom, -gap)
-        for z in rows[::-1] if layer % 2 else rows:
-            reach = 74 if z > -190 else 58
-            xs = np.linspace(-reach, reach, 6) * flip
-            points += [(x + draw.around(0, 3), y + draw.around(0, 3), z + draw.around(0, 4)) for x in xs]
+        middle = np.array((draw.around(0, 6), y, -150 if y < 0 else -164))
+        angle = draw.between(-1.2, 1.2)
+        along, across = np.array((np.cos(angle), 0, np.sin(angle))), np.array((-np.sin(angle), 0, np.cos(angle)))
+        # Walking each layer from its far side keeps the jump to the next one short.
+        rows = np.arange(-80, 81, gap) * (1 if len(points) % 2 else -1)
+        for row in rows:
+            reach = np.sqrt(max(92.0**2 - row**2, 40.0**2))
+            wave = draw.around(0, 5)
+            for step in np.linspace(-reach, reach, 6) * flip:
+                bend = wave * np.sin(step * 0.05)
+                points.append(middle + along * step + across * (row + bend) + draw.near((0, 0, 0), 2.5))
             flip = -flip
-        layer += 1
     curve, _ = spline(points, 9)
     return curve
 

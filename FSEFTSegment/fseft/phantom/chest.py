@@ -31,6 +31,8 @@ def paint_lungs(body: Body, patient: Patient) -> None:
         cage.lo, cage.hi, lambda x, y, z: np.float32(base) + np.float32(0.45) * (np.float32(80) - y) - z
     )
     gap = np.float32(3.0)
+    between = Shape(np.maximum(cage.lo, (-6, -1e4, -1e4)), np.minimum(cage.hi, (6, 1e4, 1e4)), air.field)
+    body.paint("visceral fat", between, over="muscle")
     for name, side in SIDES:
         half = Shape(cage.lo, cage.hi, lambda x, y, z, s=np.float32(side): gap - s * x)
         lung = clip(air, floor, half)
@@ -56,7 +58,7 @@ def paint_mediastinum(body: Body, patient: Patient) -> None:
 def paint_heart(body: Body, patient: Patient) -> None:
     """Heart with chambers; the great arteries start from it."""
     draw = patient.draw("heart")
-    size = draw.around(1.0, 0.06)
+    size = draw.around(1.05, 0.06)
     # Built around its own origin, so that size and place vary together.
     origin = np.array((17, -34, 112)) + (draw.around(0, 4), draw.around(0, 3), draw.around(0, 5))
 
@@ -118,10 +120,11 @@ def paint_lung_vessels(body: Body, patient: Patient) -> None:
     for name, side in SIDES:
         roots = [(side * 46.0, 14.0, 172.0), (side * 50.0, 22.0, 156.0), (side * 50.0, 16.0, 144.0)]
         aims = [(side * 70, -20, 250), (side * 75, 55, 215), (side * 92, 40, 60), (side * 85, -60, 110), (side * 110, 0, 140)]
+        aims += [(side * 60, 40, 265), (side * 100, 25, 190), (side * 95, 60, 110), (side * 70, 70, 30), (side * 75, -55, 165)]
         pieces: list[Solid] = []
         for aim in aims:
             root = np.array(roots[int(draw.rng.integers(len(roots)))])
-            grow_tree(pieces, draw, root, draw.near(aim, 10), radius=4.6, levels=4)
+            grow_tree(pieces, draw, root, draw.near(aim, 10), radius=4.8, levels=5)
         body.paint(f"{name} lung vessel", union(*pieces), over=f"{name} lung")
 
 

@@ -37,13 +37,16 @@ class Lattice:
             axes_mm: positions in mm along the grid's axes (x, y, z), relative to the body's origin.
             component: which component of a vector field.
         """
-        values = self.controls[component]
-        for axis in (2, 1, 0):
-            weights, first = self._weights(axes_mm[axis], REACH_MM[axis], self.controls.shape[3 - axis])
-            array_axis = 2 - axis
-            values = np.take(values, range(first, first + weights.shape[1]), axis=array_axis)
-            values = np.moveaxis(np.tensordot(weights, values, axes=(1, array_axis)), 0, array_axis)
-        return np.ascontiguousarray(values)
+        (wx, x0), (wy, y0), (wz, z0) = (
+            self._weights(at, reach, count)
+            for at, reach, count in zip(axes_mm, REACH_MM, self.controls.shape[:0:-1], strict=True)
+        )
+        used = self.controls[
+            component, z0 : z0 + wz.shape[1], y0 : y0 + wy.shape[1], x0 : x0 + wx.shape[1]
+        ]
+        values = (wz @ used.reshape(len(used), -1)).reshape(len(wz), used.shape[1], used.shape[2])
+        # One matrix product per slice keeps every operand contiguous.
+        return np.matmul(np.matmul(wy, values), wx.T)
 
     def _weights(self, at_mm: np.ndarray, reach: float, count: int) -> tuple[np.ndarray, int]:
         """Cubic B-spline weights (positions, used controls) and the first used control."""

@@ -18,11 +18,11 @@ SIDES: tuple[tuple[str, int], ...] = (("left", 1), ("right", -1))
 
 #: Lowest and highest body coordinates (x, y, z) in mm of what a scan of a region shows.
 REGIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
-    "torso": ((-205, -160, -360), (205, 150, 315)),
-    "abdomen": ((-190, -155, -215), (190, 145, 130)),
-    "chest": ((-205, -155, -70), (205, 150, 300)),
+    "torso": ((-192, -145, -360), (192, 150, 315)),
+    "abdomen": ((-172, -140, -215), (172, 148, 130)),
+    "chest": ((-192, -145, -70), (192, 150, 300)),
     "head-neck": ((-165, -165, 225), (165, 150, 580)),
-    "whole": ((-210, -165, -400), (210, 150, 580)),
+    "whole": ((-195, -150, -400), (195, 150, 580)),
 }
 
 #: Muscle surface of the trunk and neck: z, half width, front y, back y.
@@ -97,7 +97,7 @@ def _stack() -> tuple[Vertebra, ...]:
     for i in range(6):
         pitch = 17.0
         z = bottom + pitch / 2
-        result.append(Vertebra(f"C{7 - i}", z, spine_y(z), pitch / 2 - 2.3, 12.5 - 0.4 * i, 8.5))
+        result.append(Vertebra(f"C{7 - i}", z, spine_y(z), pitch / 2 - 1.7, 13 - 0.4 * i, 9.2))
         bottom += pitch
     return tuple(result)
 
@@ -164,9 +164,9 @@ def random_patient(seed: int) -> Patient:
     """A patient drawn from ``seed``."""
     draw = Draw(seed, "patient")
     female = draw.chance(0.5)
-    height = draw.around(0.94 if female else 1.0, 0.035)
-    girth = draw.around(0.92 if female else 1.0, 0.05)
-    depth = girth * draw.around(0.99, 0.04)
+    height = draw.around(0.96 if female else 1.0, 0.03)
+    girth = draw.around(0.95 if female else 1.0, 0.035)
+    depth = girth * draw.around(1.0, 0.03)
     obesity = float(draw.rng.beta(1.6, 3.0))
     fat = (
         4 + 34 * obesity * draw.around(1, 0.15),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -79,6 +79,9 @@ def make_phantom(
     """
     _check(seed, region, spacing_mm, size, appearance)
     patient = random_patient(seed)
+    if region == "head-neck":
+        # Nobody's arms are in the way when the neck is scanned.
+        patient = replace(patient, arms_up=False)
     pose = _pose(patient)
     geometry = _grid(patient, pose, region, spacing_mm, size, oblique)
     axes = _axes_mm(geometry, pose.place)

@@ -26,7 +26,7 @@ def paint_head_surface(body: Body, patient: Patient) -> None:
     under = ellipsoid((0, -36, 352), (46 + thin, 46, 28))
     head = blend([scalp, face, *cheeks, chin, nape, under], 22)
     nose = blend([cone((0, -106, 450), (0, -122, 424), 6, 12), ellipsoid((0, -108, 420), (17, 12, 9))], 8)
-    ears = [ellipsoid((s * 80, 8, 430), (5, 17, 30), (12, 0, -20 * s)) for _, s in SIDES]
+    ears = [ellipsoid((s * 74, 8, 430), (6, 17, 30), (12, 0, -20 * s)) for _, s in SIDES]
     body.paint("skin", union(grow(head, SKIN_MM), grow(nose, 1), *ears), over="air", wobble=(0.8, 0.2))
     body.paint("fat", head, over=("air", "skin"), wobble=(0.8, 0.2))
     body.paint("soft", nose, over="skin")
@@ -67,7 +67,7 @@ def paint_skull(body: Body, patient: Patient) -> None:
     """Brain case with brain, face bones with sinuses, and eyes."""
     draw = patient.draw("skull")
     centre, radii = _CRANIUM
-    thick = draw.around(6.5, 0.7)
+    thick = draw.around(5.8, 0.6)
     base = below((0, 14, 412), (0, -0.32, -1))
     vault = ellipsoid(centre, radii)
     posterior = ellipsoid((0, 42, 440), (56, 44, 40))
@@ -96,15 +96,16 @@ def _paint_face_bones(body: Body, draw: Draw) -> None:
     for _, side in SIDES:
         cheek = tube([(side * 58, 0, 428), (side * 60, -34, 428), (side * 48, -66, 426), (side * 36, -74, 428)], (4.5, 4, 8, 5))
         rim = tube([(side * 50, -68, 432), (side * 52, -72, 448), (side * 36, -86, 458), (side * 14, -92, 452)], (5, 4.5, 5, 5))
-        upper = ellipsoid((side * 26, -64, 414), (24, 26, 20))
+        upper = ellipsoid((side * 26, -64, 415), (20, 23, 19))
         orbit = shell(ellipsoid((side * 32, -66, 442), (20, 30, 19), (0, 0, -14 * side)), 2.4)
         plate = tube([(side * 30, -22, 432), (side * 27, -28, 410), (side * 25, -30, 398)], (6, 4, 3.5))
         front = below((0, -76, 0), (0, -1, 0))
         body.paint("skull", union(cheek, rim, upper, clip(orbit, front), plate), wobble=(0.4, 0.4))
     body.paint("skull", ellipsoid((0, -34, 432), (26, 26, 16)), wobble=(0.5, 0.5))
     palate = ellipsoid((0, -66, 399), (24, 32, 5), boxy=True)
-    arch = _arch(30, 22, 394, -70, 8.5)
+    arch = _arch(30, 22, 394, -70, 6.5)
     body.paint("skull", union(palate, arch), wobble=(0.4, 0.4))
+    body.paint("skull marrow", _arch(30, 22, 395, -70, 4.5), over="skull")
     body.paint("skull", tube([(0, -94, 456), (0, -102, 444)], (7, 4)))
     size = draw.between(0.85, 1.1)
     for _, side in SIDES:
@@ -187,12 +188,13 @@ def paint_jaw(body: Body, patient: Patient) -> None:
     for _, side in SIDES:
         path = [(side * 52, -4, 424), (side * 51, -6, 402), (side * 48 * wide, -12, 374)]
         path += [(side * 42 * wide, -36, 361), (side * 28 * wide, -70, 357), (side * 10, -89, 356), (0, -91, 356)]
-        radii = np.array((5.5, 6.5, 8, 8.5, 9, 9.5, 9.5))
-        ramus = ellipsoid((side * 50, -16, 394), (5, 17, 28), (10, 0, -6 * side))
+        radii = np.array((5, 5, 5.5, 6, 6, 6.5, 6.5))
+        ramus = ellipsoid((side * 50, -16, 394), (4.2, 16, 27), (10, 0, -6 * side))
         coronoid = cone((side * 49, -28, 408), (side * 49, -34, 424), 5, 3)
-        halves += [tube(path, radii, 7), ramus, coronoid]
-        inner.append(tube(path[1:], radii[1:] - 3.4, 7))
-    alveolar = _arch(29 * wide, 20, 367, -69, 6.5)
+        upper = [(x * 0.98, y + 1, z + 10) for x, y, z in path[3:]]
+        halves += [tube(path, radii, 7), tube(upper, 5.6, 7), ramus, coronoid]
+        inner += [tube(path[1:], radii[1:] - 2.6, 7), tube(upper, 3.2, 7)]
+    alveolar = _arch(29 * wide, 20, 369, -69, 4.5)
     body.paint("mandible", union(*halves, alveolar), wobble=(0.4, 0.4))
     body.paint("mandible marrow", union(*inner), over="mandible")
     _paint_teeth(body, draw, wide)

@@ -23,7 +23,8 @@ class Layer:
         within: names of regions (see :class:`Body`) it must stay inside.
         over: tissues it may cover; empty means all.
         wobble: mm by which slow and fine noise move the surface.
-        grow_within: mm by which the surface stays away from the walls of ``within``.
+        clearance: mm by which it stays away from the walls of ``within``.
+        core: further tissues, each with the depth in mm from which it takes over.
     """
 
     tissue: str
@@ -31,7 +32,8 @@ class Layer:
     within: tuple[str, ...] = ()
     over: tuple[str, ...] = ()
     wobble: tuple[float, float] = (0.0, 0.0)
-    grow_within: float = 0.0
+    clearance: float = 0.0
+    core: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass
@@ -50,14 +52,15 @@ class Body:
         over: tuple[str, ...] | str = (),
         wobble: tuple[float, float] = (0.0, 0.0),
         clearance: float = 0.0,
+        core: tuple[tuple[str, float], ...] = (),
     ) -> None:
-        """Add a layer on top."""
+        """Add a layer on top; see :class:`Layer`."""
         within = (within,) if isinstance(within, str) else within
         over = (over,) if isinstance(over, str) else over
-        for name in (tissue, *over):
+        for name in (tissue, *over, *(t for t, _ in core)):
             if name not in TISSUE_IDS:
                 raise KeyError(f"unknown tissue {name!r}")
-        self.layers.append(Layer(tissue, shape, within, over, wobble, clearance))
+        self.layers.append(Layer(tissue, shape, within, over, wobble, clearance, core))
 
 
 class Canvas:
@@ -91,37 +94,38 @@ class Canvas:
 
     def box(self, lo: np.ndarray, hi: np.ndarray, margin: float = 0.0) -> Slices | None:
         """Slices (z, y, x) that hold the body box, or None when it is outside this block."""
-        reach = self._slack + margin
-        low, high = np.asarray(lo, dtype=np.float64) - reach, np.asarray(hi, dtype=np.float64) + reach
-        matrix = self._to_index[:, :3]
-        centre, half = (low + high) / 2, (high - low) / 2
-        middle, extent = matrix @ centre + self._to_index[:, 3], np.abs(matrix) @ half
-        shape = self.tissues.shape[::-1]
-        first = np.maximum(np.floor(middle - extent), 0).astype(int)
-        last = np.minimum(np.ceil(middle + extent) + 1, shape).astype(int)
-        if np.any(last <= first):
+        first, last = self._index_boxes(np.asarray(lo)[None], np.asarray(hi)[None], margin)
+        (x0, y0, z0), (x1, y1, z1) = first[0].tolist(), last[0].tolist()
+        if x1 <= x0 or y1 <= y0 or z1 <= z0:
             return None
-        return (slice(first[2], last[2]), slice(first[1], last[1]), slice(first[0], last[0]))
+        return slice(z0, z1), slice(y0, y1), slice(x0, x1)
 
     def distance(self, solid: Solid, where: Slices, margin: float = 0.0) -> np.ndarray:
-        """The field of a shape in ``where``; far from all parts it is merely large."""
-        parts = solid.parts
-        if len(parts) == 1:
-            return parts[0].field(*(c[where] for c in self.coordinates))
+        """The field of a shape in ``where``; far from all its parts it is merely large."""
+        if len(solid.parts) == 1:
+            return solid.parts[0].field(*(c[where] for c in self.coordinates))
         total = np.full(self.tissues[where].shape, _OUTSIDE, dtype=np.float32)
-        for part in parts:
-            inner = self.box(part.lo, part.hi, margin)
-            if inner is None:
-                continue
-            first = [max(i.start, w.start) for i, w in zip(inner, where, strict=True)]
-            last = [min(i.stop, w.stop) for i, w in zip(inner, where, strict=True)]
-            if any(b <= a for a, b in zip(first, last, strict=True)):
-                continue
-            at = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
-            local = tuple(slice(a - w.start, b - w.start) for a, b, w in zip(first, last, where, strict=True))
-            values = part.field(*(c[at] for c in self.coordinates))
-            np.minimum(total[local], values, out=total[local])
+        start = np.array([s.start for s in reversed(where)])
+        stop = np.array([s.stop for s in reversed(where)])
+        first, last = self._index_boxes(*solid.boxes, margin)
+        first, last = np.maximum(first, start), np.minimum(last, stop)
+        for number in np.flatnonzero(np.all(last > first, axis=1)):
+            (x0, y0, z0), (x1, y1, z1) = first[number].tolist(), last[number].tolist()
+            at = slice(z0, z1), slice(y0, y1), slice(x0, x1)
+            local = total[z0 - start[2] : z1 - start[2], y0 - start[1] : y1 - start[1], x0 - start[0] : x1 - start[0]]
+            values = solid.parts[number].field(*(c[at] for c in self.coordinates))
+            np.minimum(local, values, out=local)
         return total
+
+    def _index_boxes(self, lo: np.ndarray, hi: np.ndarray, margin: float) -> tuple[np.ndarray, np.ndarray]:
+        """First and past-the-last indices (N, 3), x y z, of (N, 3) body boxes, cut at this block's ends."""
+        reach = self._slack + margin
+        matrix = self._to_index[:, :3]
+        middle = (lo + hi) / 2 @ matrix.T + self._to_index[:, 3]
+        extent = ((hi - lo) / 2 + reach) @ np.abs(matrix).T
+        first = np.maximum(np.floor(middle - extent), 0).astype(int)
+        last = np.minimum(np.ceil(middle + extent) + 1, self.tissues.shape[::-1]).astype(int)
+        return first, last
 
     def _paint_layer(self, layer: Layer, regions: Mapping[str, Shape]) -> None:
         slow, fine = layer.wobble
@@ -131,21 +135,27 @@ class Canvas:
             return
         inside = self.distance(layer.shape, where, margin)
         if slow:
-            inside = inside + np.float32(slow) * self._noise[0][where]
+            inside += np.float32(slow) * self._noise[0][where]
         if fine:
-            inside = inside + np.float32(fine) * self._noise[1][where]
+            inside += np.float32(fine) * self._noise[1][where]
         mask = inside < 0
         for name in layer.within:
-            mask &= self._region(name, regions)[where] < -layer.grow_within
+            mask &= self._region(name, regions)[where] < -layer.clearance
         target = self.tissues[where]
         if layer.over:
             lut = np.zeros(len(TISSUES), dtype=bool)
             lut[[TISSUE_IDS[t] for t in layer.over]] = True
             mask &= lut[target]
         target[mask] = TISSUE_IDS[layer.tissue]
+        for tissue, depth in layer.core:
+            mask &= inside < -depth
+            target[mask] = TISSUE_IDS[tissue]
 
     def _region(self, name: str, regions: Mapping[str, Shape]) -> np.ndarray:
         if name not in self._regions:
-            full = (slice(None), slice(None), slice(None))
-            self._regions[name] = self.distance(regions[name], full)
+            field = np.full(self.tissues.shape, _OUTSIDE, dtype=np.float32)
+            where = self.box(regions[name].lo, regions[name].hi)
+            if where is not None:
+                field[where] = self.distance(regions[name], where)
+            self._regions[name] = field
         return self._regions[name]

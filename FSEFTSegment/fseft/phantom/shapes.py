@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -33,6 +34,11 @@ class Shape:
         """Primitives whose union this is; each is evaluated in its own box."""
         return (self,)
 
+    @property
+    def boxes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest corners, each (1, 3), in mm."""
+        return self.lo[None], self.hi[None]
+
 
 @dataclass(frozen=True)
 class Union:
@@ -40,15 +46,20 @@ class Union:
 
     parts: tuple[Shape, ...]
 
-    @property
+    @cached_property
+    def boxes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest corners, each (parts, 3), in mm."""
+        return np.array([p.lo for p in self.parts]), np.array([p.hi for p in self.parts])
+
+    @cached_property
     def lo(self) -> np.ndarray:
         """(3,) lowest corner of the box around all parts, in mm."""
-        return np.min([p.lo for p in self.parts], axis=0)
+        return self.boxes[0].min(axis=0)
 
-    @property
+    @cached_property
     def hi(self) -> np.ndarray:
         """(3,) highest corner of the box around all parts, in mm."""
-        return np.max([p.hi for p in self.parts], axis=0)
+        return self.boxes[1].max(axis=0)
 
 
 Solid = Shape | Union
@@ -90,19 +101,28 @@ def ellipsoid(centre: Point, radii: Point, turn: Point = (0, 0, 0), boxy: bool =
 
 def cone(start: Point, end: Point, radius_start: float, radius_end: float) -> Shape:
     """A round cone: spheres of linearly changing radius swept from ``start`` to ``end``."""
-    a, b = _vector(start), _vector(end)
-    axis = b - a
-    length2 = max(float(axis @ axis), 1e-6)
-    ra, grow = np.float32(radius_start), np.float32(radius_end - radius_start)
+    # Plain floats: a body has thousands of cones, and small numpy arrays are slow to handle one by one.
+    ax, ay, az = (float(v) for v in start)
+    bx, by, bz = (float(v) for v in end)
+    ra, rb = float(radius_start), float(radius_end)
+    ux, uy, uz = bx - ax, by - ay, bz - az
+    length2 = max(ux * ux + uy * uy + uz * uz, 1e-6)
+    sx, sy, sz = ux / length2, uy / length2, uz / length2
+    widening = rb - ra
 
     def field(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        dx, dy, dz = x - a[0], y - a[1], z - a[2]
-        t = np.clip((dx * axis[0] + dy * axis[1] + dz * axis[2]) / np.float32(length2), 0, 1)
-        dx, dy, dz = dx - t * axis[0], dy - t * axis[1], dz - t * axis[2]
-        return np.sqrt(dx * dx + dy * dy + dz * dz) - (ra + grow * t)
+        dx, dy, dz = x - ax, y - ay, z - az
+        t = np.minimum(np.maximum(dx * sx + dy * sy + dz * sz, 0), 1)
+        dx -= t * ux
+        dy -= t * uy
+        dz -= t * uz
+        distance = np.sqrt(dx * dx + dy * dy + dz * dz)
+        distance -= t * widening
+        distance -= ra
+        return distance
 
-    lo = np.minimum(a - radius_start, b - radius_end)
-    hi = np.maximum(a + radius_start, b + radius_end)
+    lo = np.array((min(ax - ra, bx - rb), min(ay - ra, by - rb), min(az - ra, bz - rb)))
+    hi = np.array((max(ax + ra, bx + rb), max(ay + ra, by + rb), max(az + ra, bz + rb)))
     return Shape(lo, hi, field)
 
 
@@ -130,8 +150,9 @@ def tube(points: Sequence[Point], radii: float | Sequence[float], step: float = 
 
 def tube_through(curve: np.ndarray, radii: np.ndarray) -> Union:
     """A tube through (N, 3) samples with (N,) radii, all in mm."""
-    segments = zip(curve[:-1], curve[1:], radii[:-1], radii[1:], strict=True)
-    return Union(tuple(cone(a, b, float(ra), float(rb)) for a, b, ra, rb in segments))
+    points, sizes = curve.tolist(), radii.tolist()
+    segments = zip(points[:-1], points[1:], sizes[:-1], sizes[1:], strict=True)
+    return Union(tuple(cone(a, b, ra, rb) for a, b, ra, rb in segments))
 
 
 def blend(shapes: Sequence[Solid], softness: float) -> Shape:
@@ -226,15 +247,15 @@ def profile(levels: Sequence[tuple[float, float, float, float]], grow_by: Point 
     middle, depth = (front + back) / 2, (back - front) / 2
     middle32, inverse_depth, inverse_side = (v.astype(np.float32) for v in (middle, 1 / depth, 1 / side))
     scale = (np.minimum(side, depth) / 2.5).astype(np.float32)
-    z0, last = np.float32(heights[0]), np.float32(len(heights) - 1)
+    z0 = np.float32(heights[0])
     z_top = np.float32(heights[-1])
 
     def field(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        level = np.clip(z - z0, 0, last).astype(np.int32)
-        u = np.abs(x) * inverse_side[level]
-        v = np.abs(y - middle32[level]) * inverse_depth[level]
+        level = (z - z0).astype(np.intp)
+        u = np.abs(x) * inverse_side.take(level, mode="clip")
+        v = np.abs(y - middle32.take(level, mode="clip")) * inverse_depth.take(level, mode="clip")
         # |u|^2.5 by square roots, which are an order of magnitude faster than a general power.
-        inside = (u * u * np.sqrt(u) + v * v * np.sqrt(v) - 1) * scale[level]
+        inside = (u * u * np.sqrt(u) + v * v * np.sqrt(v) - 1) * scale.take(level, mode="clip")
         return np.maximum(inside, np.maximum(z0 - z, z - z_top))
 
     lo = np.array([-side.max(), front.min(), heights[0]], dtype=np.float32)

@@ -24,9 +24,9 @@ def paint_spine_muscles(body: Body, patient: Patient) -> None:
         body.paint(f"{name} erector spinae", tube(points, radii, 14), over=("muscle", "muscle fat"), wobble=(1.5, 1))
         path = [(side * 24, 42, 0), (side * 33, 36, -60), (side * 44, 30, -120), (side * 62, 4, -190)]
         path += [(side * 84, -32, -265), (side * 96, -8, -325)]
-        psoas = tube(path, np.array((5, 14, 20, 22, 17, 10)) * bulk, 10)
+        psoas = tube(path, np.array((4, 10, 15, 17, 14, 9)) * bulk, 10)
         body.paint(f"{name} psoas", psoas, wobble=(1, 0.6))
-        iliacus = ellipsoid((side * 88, 18, -195), (20, 42, 58), (0, 24 * side, 0))
+        iliacus = ellipsoid((side * 93, 18, -195), (13, 40, 54), (0, 24 * side, 0))
         body.paint("muscle", iliacus, over=("visceral fat", "fat", "muscle fat"), wobble=(1, 0.6))
 
 
@@ -50,6 +50,7 @@ def paint_spine(body: Body, patient: Patient) -> None:
         size = np.array((vertebra.half_width, vertebra.half_depth, vertebra.half_height)) * (bulk, bulk, 1)
         body.paint("vertebrae", ellipsoid(centre, size, boxy=True), wobble=(0.4, 0.3))
         body.paint("vertebrae marrow", ellipsoid(centre, size - 2.0, boxy=True), over="vertebrae")
+    _paint_atlas(body)
     _paint_sacrum(body, bulk)
     levels = np.arange(-240, 430, 24.0)
     canal = [(0, canal_y(z), z) for z in levels]
@@ -83,6 +84,21 @@ def _processes(vertebra: Vertebra, bulk: float) -> list[Solid]:
         parts.append(facets)
     parts.append(cone((0, canal + 13, z - 4), tip, thickness * 0.8, thickness * 0.8))
     return parts
+
+
+def _paint_atlas(body: Body) -> None:
+    """The first cervical vertebra, a ring around the tooth of the second."""
+    z = 394.0
+    front, back = spine_y(z) - 10, canal_y(z) + 16
+    angles = np.linspace(0, 2 * np.pi, 15)
+    middle, depth = (front + back) / 2, (back - front) / 2
+    ring = [(19 * np.sin(a), middle - depth * np.cos(a), z) for a in angles]
+    masses = [ellipsoid((s * 20, spine_y(z) + 3, z), (9, 9, 9)) for _, s in SIDES]
+    wings = [cone((s * 22, spine_y(z) + 5, z), (s * 37, spine_y(z) + 6, z - 2), 5, 3.5) for _, s in SIDES]
+    tooth = tube([(0, spine_y(384), 378), (0, spine_y(394) - 2, 390), (0, spine_y(400) - 2, 400)], (7, 5.5, 4.5))
+    body.paint("vertebrae", union(tube(ring, 4.2, 8), *masses, *wings, tooth), wobble=(0.3, 0.3))
+    marrow = union(*(grow(m, -2) for m in masses), cone((0, spine_y(384), 378), (0, spine_y(394) - 2, 394), 4.5, 2.5))
+    body.paint("vertebrae marrow", marrow, over="vertebrae")
 
 
 def _paint_sacrum(body: Body, bulk: float) -> None:
@@ -173,7 +189,7 @@ def paint_shoulders(body: Body, patient: Patient) -> None:
         body.paint(f"{name} clavicle", tube(path, (9, 6.5, 6, 7)))
         body.paint(f"{name} clavicle marrow", tube(path, (6.5, 3.5, 3.2, 4)))
         blade = _blade(side, lift)
-        spine = tube([(side * 72, 112, 222), (side * 105, 104, 240), (side * 140, 45, 262 + lift * 0.8)], (4, 6, 8))
+        spine = tube([(side * 70, 98, 222), (side * 103, 84, 240), (side * 140, 40, 262 + lift * 0.8)], (4, 6, 8))
         neck = tube([(side * 118, 62, 234), (side * 132, 34, 240)], (10, 15))
         body.paint(f"{name} scapula", union(blade, spine, neck), wobble=(0.5, 0.4))
         body.paint(f"{name} scapula marrow", tube([(side * 118, 62, 234), (side * 131, 36, 240)], (7, 12)))
@@ -181,9 +197,10 @@ def paint_shoulders(body: Body, patient: Patient) -> None:
 
 def _blade(side: int, lift: float) -> Shape:
     """The flat triangle of a scapula, leaning on the ribs."""
-    plate = ellipsoid((side * 96, 93, 190 + lift * 0.3), (5, 34, 66), (0, 6 * side, -62 * side))
-    lower = below((side * 96, 90, 230), (side * 0.45, 0, 1.0))
-    return clip(plate, lower)
+    plate = ellipsoid((side * 104, 79, 188 + lift * 0.3), (3.4, 44, 66), (0, 5 * side, 57 * side))
+    # The lower tip is narrow: the medial and the lateral border meet there.
+    lateral = below((side * 132, 60, 210), (side * 1.0, 0, -0.62))
+    return clip(plate, lateral)
 
 
 def paint_pelvis(body: Body, patient: Patient) -> None:

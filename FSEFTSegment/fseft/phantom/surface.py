@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fseft.phantom.frame import ABDOMEN, CAGE, SIDES, TRUNK, Patient
+from fseft.phantom.frame import CAGE, SIDES, TRUNK, Patient
 from fseft.phantom.painting import Body
 from fseft.phantom.shapes import Shape, Solid, cone, ellipsoid, grow, profile, tube, union
 
@@ -15,25 +15,23 @@ def paint_surface(body: Body, patient: Patient) -> None:
     """Skin, subcutaneous fat and undivided muscle, from the thighs to the neck, and the arms."""
     draw = patient.draw("surface")
     fat = np.asarray(patient.fat_mm)
-    trunk = _fatty_trunk(patient, fat)
-    muscles = profile(TRUNK)
     wobble = (draw.between(1, 2.5), draw.between(0.3, 0.8))
     thighs = _thighs(fat)
-    body.paint("skin", union(grow(trunk, SKIN_MM), *(grow(t, SKIN_MM) for t in thighs)), wobble=wobble)
+    body.paint("skin", union(_fatty_trunk(patient, fat), *thighs), wobble=wobble, core=(("fat", SKIN_MM),))
     if patient.female:
         _paint_breasts(body, patient)
-    body.paint("fat", union(trunk, *thighs), wobble=wobble)
     _paint_arms(body, patient, float(fat[0]))
-    body.paint("muscle", muscles, wobble=(1.2, 0.6))
+    body.regions["trunk"] = profile(TRUNK)
+    trunk = body.regions["trunk"]
+    everywhere = Shape(trunk.lo, trunk.hi, lambda x, y, z: np.full(x.shape, -1, dtype=np.float32))
+    body.paint("muscle", everywhere, within="trunk")
     for _, side in SIDES:
         # Shoulder and buttock muscles stand out of the stacked cross-sections.
         body.paint("muscle", ellipsoid((side * 148, 20, 236), (38, 44, 50)), wobble=(1, 0.6), over=("fat", "skin"))
         body.paint("muscle", ellipsoid((side * 62, 88, -285), (68, 38, 82), (20, 0, 0)), wobble=(2, 1))
         body.paint("muscle", ellipsoid((side * 105, 8, -385), (58, 62, 90)), wobble=(1.5, 1))
     _paint_fat_planes(body)
-    body.regions["cavity"] = profile(ABDOMEN)
     body.regions["chest"] = profile(CAGE, (-7, -7, -7))
-    body.regions["trunk"] = muscles
 
 
 def _fatty_trunk(patient: Patient, fat: np.ndarray) -> Shape:
@@ -61,7 +59,7 @@ def _paint_breasts(body: Body, patient: Patient) -> None:
     for _, side in SIDES:
         breast = ellipsoid((side * 78, front, 118), (58 * size**0.4, 40 * size, 58 * size**0.4), (0, 0, 12 * side))
         body.paint("skin", grow(breast, SKIN_MM), over="air")
-        body.paint("fat", breast, over=("air", "skin"))
+        body.paint("fat", breast, over=("skin",))
         gland = ellipsoid((side * 78, front - 12 * size, 116), (30, 18 * size, 30))
         body.paint("soft", gland, over=("fat",), wobble=(4, 4))
 
@@ -93,9 +91,8 @@ def _paint_fat_planes(body: Body) -> None:
     """The armpits, and fat between muscles as thin sheets."""
     for side in (1, -1):
         body.paint("fat", ellipsoid((side * 128, 12, 190), (17, 34, 46)), over="muscle", wobble=(3, 2))
-    deep = grow(profile(TRUNK), -4)
-    body.regions["muscle planes"] = deep
-    body.paint("muscle fat", _sheets(deep.lo, deep.hi), over="muscle", within="muscle planes")
+    trunk = body.regions["trunk"]
+    body.paint("muscle fat", _sheets(trunk.lo, trunk.hi), over="muscle", within="trunk", clearance=4, wobble=(0.1, 0.06))
 
 
 def _sheets(lo: np.ndarray, hi: np.ndarray) -> Shape:
@@ -106,6 +103,6 @@ def _sheets(lo: np.ndarray, hi: np.ndarray) -> Shape:
         across = np.sin(x * np.float32(0.045))
         wave = np.sin(x * np.float32(0.11) + np.float32(1.7) * along)
         wave *= np.cos(y * np.float32(0.12) + np.float32(1.5) * across)
-        return np.abs(wave - np.float32(0.35)) - np.float32(0.09)
+        return np.abs(wave - np.float32(0.35)) - np.float32(0.06)
 
     return Shape(lo, hi, field)

@@ -95,7 +95,7 @@ _TISSUES: list[Tissue] = [
     Tissue("soft", "", 35, 5, 15, 8, 6),
     Tissue("muscle fat", "", -75, 0, 3, 15, 12),
     Tissue("diaphragm", "", 45, 5, 12, 6, 4),
-    Tissue("table shell", "", -350, 0, 0, 120, 10),
+    Tissue("table shell", "", 20, 0, 0, 120, 10),
     Tissue("table foam", "", -930, 0, 0, 20, 4),
     Tissue("metal", "", 2900, 0, 0, 150, 50),
     *_sided("lung", "lung", -850, 5, 8, 35, 25),
