@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from fseft.structures import Structure
 from FSEFTSegmentLib.mrml.grid import Grid, to_vtk
 from FSEFTSegmentLib.mrml.segments import set_labels
-from fseft.structures import Structure
 
 OBLIQUE = np.array(
     [[-0.78, 0.09, 0.55, 31.25], [-0.11, -1.18, 0.28, -72.5], [0.35, 0.1, 2.35, 18.125], [0, 0, 0, 1]], dtype=float

@@ -1,0 +1,149 @@
+"""Something long that the user started, from writing its inputs to showing its results."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from fseft.errors import FseftError
+
+from FSEFTSegmentLib.jobs.job import Job, JobState
+from FSEFTSegmentLib.jobs.protocol import Failure
+
+
+class Stage(Enum):
+    """Where an activity stands."""
+
+    PREPARING = "preparing"
+    WAITING = "waiting"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    LOADING = "loading"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_over(self) -> bool:
+        """True when nothing more will come."""
+        return self in (Stage.FINISHED, Stage.FAILED, Stage.CANCELLED)
+
+
+_STAGES = {
+    JobState.IDLE: Stage.WAITING,
+    JobState.RUNNING: Stage.RUNNING,
+    JobState.CANCELLING: Stage.CANCELLING,
+    JobState.FAILED: Stage.FAILED,
+    JobState.CANCELLED: Stage.CANCELLED,
+}
+
+#: What the worker calls its phases, for people.
+PHASES = {
+    "reading": "Reading the scans",
+    "features": "Computing features",
+    "training": "Training",
+    "validation": "Checking by leave-one-out",
+    "segmentation": "Segmenting",
+    "refinement": "Refining",
+    "scans": "Scans",
+    "registration": "Registering",
+    "download": "Downloading",
+}
+
+
+@dataclass
+class Activity:
+    """One thing under way.
+
+    Attributes:
+        kind: "adapt", "segment", "propose" or "doctor".
+        title: for the screen.
+        stage: where it stands.
+        fraction: 0..1 of the present stage.
+        job: the worker's job, once there is one.
+        failure: why it failed.
+        warnings: sentences for the log.
+        result: what came out; depends on the kind.
+    """
+
+    kind: str
+    title: str
+    stage: Stage = Stage.PREPARING
+    fraction: float = 0.0
+    job: Job | None = None
+    failure: Failure | None = None
+    warnings: list[str] = field(default_factory=list)
+    result: Any = None
+
+    @property
+    def is_active(self) -> bool:
+        """True until it is over."""
+        return not self.stage.is_over
+
+    def follow_job(self) -> None:
+        """Take stage and progress from the job."""
+        job = self.job
+        if job is None or self.stage in (Stage.LOADING, Stage.FINISHED):
+            return
+        self.stage = _STAGES.get(job.state, self.stage)
+        self.fraction = job.progress.fraction
+        self.failure = job.failure
+
+    def describe(self) -> str:
+        """One line on what is happening."""
+        if self.stage is Stage.PREPARING:
+            return "Preparing the scans…"
+        if self.stage is Stage.WAITING:
+            return "Waiting for another job on this device…"
+        if self.stage is Stage.CANCELLING:
+            return "Cancelling…"
+        if self.stage is Stage.LOADING:
+            return "Loading the results…"
+        if self.stage is Stage.FINISHED:
+            return "Done."
+        if self.stage is Stage.CANCELLED:
+            return "Cancelled; nothing was changed."
+        if self.stage is Stage.FAILED:
+            return f"{self.failure.message} {self.failure.hint}" if self.failure else "It failed."
+        progress = self.job.progress if self.job else None
+        if progress is None or not progress.phase:
+            return "Starting…"
+        words = PHASES.get(progress.phase, progress.phase.capitalize())
+        text = f"{words} - {progress.detail}" if progress.detail else words
+        return f"{text} - {time_left(progress.eta_s)}" if progress.eta_s is not None else text
+
+    def log_text(self) -> str:
+        """Everything that was said, for the log drawer."""
+        lines = [f"Warning: {sentence}" for sentence in self.warnings]
+        if self.job is not None:
+            lines += [message if level == "info" else f"Warning: {message}" for level, message in self.job.log]
+            lines += list(self.job.last_lines)
+        if self.failure is not None:
+            lines += [self.failure.message, self.failure.hint, self.failure.details]
+        return "\n".join(line for line in lines if line)
+
+
+def time_left(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 10:
+        return "a few seconds left"
+    if seconds < 90:
+        return f"{round(seconds / 10) * 10:.0f} s left"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min left"
+    return f"{seconds / 3600:.1f} h left"
+
+
+def failure_of_exception(problem: Exception) -> Failure:
+    """An exception as a failure for the screen."""
+    details = "".join(traceback.format_exception(type(problem), problem, problem.__traceback__))
+    if isinstance(problem, FseftError):
+        return Failure(problem.code, problem.message, problem.hint, details)
+    return Failure(
+        "unexpected",
+        f"Something unexpected went wrong: {problem}.",
+        "Please report it with the details; your data is unchanged.",
+        details,
+    )

@@ -1,0 +1,300 @@
+"""The support set: structures and cases, edited together so that annotations always follow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import slicer
+from fseft.errors import InputError
+from fseft.structures import Structure, canonical_name
+
+from FSEFTSegmentLib.mrml.annotations import annotation_steps
+from FSEFTSegmentLib.mrml.cases import CaseProblem, CaseStatus, case_status, twins
+from FSEFTSegmentLib.mrml.grid import own_grid
+from FSEFTSegmentLib.mrml.nrrd import read_nrrd_steps
+from FSEFTSegmentLib.mrml.results import ANNOTATION, ROLE, new_segmentation, nodes_of_class, to_annotation
+from FSEFTSegmentLib.mrml.segments import (
+    add_missing_segments,
+    list_segments,
+    rename_segment,
+    set_labels,
+    structures_of_segmentation,
+)
+from FSEFTSegmentLib.mrml.volumes import voxels_of
+from FSEFTSegmentLib.presets import make_structure
+from FSEFTSegmentLib.segmentation import WrittenScan
+from FSEFTSegmentLib.state import Case, ModuleState, Result
+from FSEFTSegmentLib.steps import Steps
+
+
+class SupportSet:
+    """Edits structures and cases of the state.
+
+    Args:
+        state: where they are kept.
+        notify: called with "structures" or "cases" after a change.
+    """
+
+    def __init__(self, state: ModuleState, notify: Callable[[str], None]) -> None:
+        self.state = state
+        self.notify = notify
+        self._before_proposal: dict[str, Any] = {}
+
+    # Structures
+
+    def add_structure(self, name: str) -> Structure:
+        """Add a structure; a published name gets its colour and codes.
+
+        Raises:
+            InputError: "structure-name-empty", "structure-exists".
+        """
+        name = self._checked_name(name)
+        structure = make_structure(name, self.state.highest_value + 1)
+        self._set_structures((*self.state.structures, structure))
+        return structure
+
+    def add_structures_of(self, segmentation: Any) -> list[Structure]:
+        """Add the segments of a segmentation that are no structures yet."""
+        found = []
+        for offset, structure in enumerate(structures_of_segmentation(segmentation, self.state.structures), start=1):
+            value = self.state.highest_value + offset
+            found.append(dataclasses.replace(structure, value=value))
+        self._set_structures((*self.state.structures, *found))
+        return found
+
+    def change_structure(self, value: int, **changes: Any) -> None:
+        """Rename or recolour a structure; its segments in all annotations follow.
+
+        Args:
+            value: the structure's label value.
+            changes: "name", "color" or "terminology".
+
+        Raises:
+            InputError: "structure-name-empty", "structure-exists".
+        """
+        old = next(s for s in self.state.structures if s.value == value)
+        if "name" in changes:
+            changes["name"] = self._checked_name(changes["name"], except_value=value)
+        new = dataclasses.replace(old, **changes)
+        for case in self.state.cases:
+            annotation = self.state.annotation(case)
+            if annotation is not None:
+                rename_segment(annotation, old.name, new)
+        self._set_structures(tuple(new if s.value == value else s for s in self.state.structures))
+
+    def remove_structure(self, value: int) -> None:
+        """Take a structure out; segments that were drawn stay in their annotations."""
+        self._set_structures(tuple(s for s in self.state.structures if s.value != value))
+
+    def take_over_appearance(self, annotation: Any) -> None:
+        """Adopt colours and codes that were changed in the Segment Editor."""
+        changed = False
+        structures = []
+        infos = {info.name: info for info in list_segments(annotation)}
+        for structure in self.state.structures:
+            info = infos.get(structure.name)
+            if info is not None and (_far(info.color, structure.color) or _picked(info.terminology, structure)):
+                terminology = info.terminology if _picked(info.terminology, structure) else structure.terminology
+                structure = dataclasses.replace(structure, color=info.color, terminology=terminology)
+                changed = True
+            structures.append(structure)
+        if changed:
+            self._set_structures(tuple(structures))
+
+    def _checked_name(self, name: str, except_value: int = 0) -> str:
+        name = " ".join(name.split())
+        if not name:
+            raise InputError("structure-name-empty", "A structure needs a name.", "Type one.")
+        for structure in self.state.structures:
+            if structure.value != except_value and structure.canonical == canonical_name(name):
+                raise InputError(
+                    "structure-exists", f"There already is a structure “{structure.name}”.", "Choose another name."
+                )
+        return name
+
+    def _set_structures(self, structures: tuple[Structure, ...]) -> None:
+        self.state.set_structures(structures)
+        self.notify("structures")
+        self.notify("cases")
+
+    # Cases
+
+    def add_scans(self, volumes: Sequence[Any]) -> int:
+        """Add volumes as cases, each once; returns how many were added."""
+        present = {scan.GetID() for scan in map(self.state.scan, self.state.cases) if scan is not None}
+        added = 0
+        for volume in volumes:
+            if volume.GetID() not in present:
+                present.add(volume.GetID())
+                self.state.add_case(volume)
+                added += 1
+        self.notify("cases")
+        return added
+
+    def remove_case(self, case: Case) -> None:
+        """Take a case out of the support set; its nodes stay in the scene."""
+        self.state.set_cases(tuple(c for c in self.state.cases if c.key != case.key))
+        self.notify("cases")
+
+    def set_sparse(self, case: Case, sparse: bool) -> None:
+        """Say whether only some slices of a case are annotated."""
+        changed = dataclasses.replace(case, sparse=sparse)
+        self.state.set_cases(tuple(changed if c.key == case.key else c for c in self.state.cases))
+        self.notify("cases")
+
+    def statuses(self) -> list[CaseStatus]:
+        """How each case stands, the same scan given twice included."""
+        cases, structures = self.state.cases, self.state.structures
+        scans = [self.state.scan(case) for case in cases]
+        found = [
+            case_status(scan, self.state.annotation(case), structures) for case, scan in zip(cases, scans, strict=True)
+        ]
+        for first, second in twins(scans):
+            twin = scans[first]
+            name = twin.GetName() if twin is not None else ""
+            problem = CaseProblem("scan-twice", f"The same scan as “{name}”.", "Remove one of the two cases.")
+            found[second] = dataclasses.replace(found[second], problems=(problem, *found[second].problems))
+        return found
+
+    def annotation_for(self, case: Case) -> Any:
+        """The case's segmentation, made where there is none, with a segment for every structure.
+
+        Raises:
+            InputError: "scan-missing".
+        """
+        volume = self.state.scan(case)
+        if volume is None:
+            raise InputError("scan-missing", "The scan is no longer in the scene.", "Remove the case.")
+        annotation = self.state.annotation(case)
+        if annotation is None:
+            annotation = new_segmentation(self.state.scene, volume, f"{volume.GetName()} annotation")
+            annotation.SetAttribute(ROLE, ANNOTATION)
+            self.state.set_annotation(case, annotation)
+        add_missing_segments(annotation, self.state.structures)
+        self.notify("cases")
+        return annotation
+
+    def import_annotation(self, case: Case, node: Any) -> Any:
+        """Use an existing segmentation or labelmap node as a case's annotation; returns the segmentation.
+
+        A labelmap is copied into a new segmentation, named by its colour table where it has one; a segmentation
+        is used itself.
+        """
+        volume = self.state.scan(case)
+        if node.IsA("vtkMRMLLabelMapVolumeNode"):
+            structures = _structures_of_labelmap(node)
+            segmentation = new_segmentation(self.state.scene, volume, f"{node.GetName()} annotation")
+            set_labels(segmentation, voxels_of(node), own_grid(node), structures)
+            segmentation.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+            segmentation.SetAttribute(ROLE, ANNOTATION)
+            node = segmentation
+        self.state.set_annotation(case, node)
+        if not self.state.structures:
+            self.add_structures_of(node)
+        self.notify("cases")
+        return node
+
+    def annotation_candidates(self) -> list[Any]:
+        """Nodes that could be a case's annotation: segmentations not used by another case, and labelmaps."""
+        used = {
+            annotation.GetID() for annotation in map(self.state.annotation, self.state.cases) if annotation is not None
+        }
+        segmentations = nodes_of_class(self.state.scene, "vtkMRMLSegmentationNode")
+        labelmaps = nodes_of_class(self.state.scene, "vtkMRMLLabelMapVolumeNode")
+        return [node for node in segmentations if node.GetID() not in used] + labelmaps
+
+    def correct(self, result: Result) -> Case:
+        """Make a result the annotation of a case of the support set, to be corrected; returns the case.
+
+        Raises:
+            InputError: "result-missing".
+        """
+        volume, node = self.state.result_node(result, "scan"), self.state.result_node(result, "result")
+        if volume is None or node is None:
+            raise InputError(
+                "result-missing", "The scan or its result is no longer in the scene.", "Segment the scan again."
+            )
+        to_annotation(node, f"{volume.GetName()} annotation")
+        self.state.set_results(tuple(r for r in self.state.results if r.key != result.key))
+        for case in self.state.cases:
+            if self.state.scan(case) is volume:
+                self.state.set_annotation(case, node)
+                break
+        else:
+            case = self.state.add_case(volume, node)
+        self.notify("results")
+        self.notify("cases")
+        return case
+
+    # Proposals
+
+    def proposal_steps(
+        self, written: Sequence[WrittenScan], result: dict[str, Any], structures: tuple[Structure, ...]
+    ) -> Steps[list[Any]]:
+        """Fill structures that are still empty in an annotation from a segmentation; can be undone once."""
+        filled = []
+        for scan in written:
+            case = next((c for c in self.state.cases if self.state.scan(c) is scan.volume), None)
+            if case is None:
+                continue
+            file = yield from read_nrrd_steps(scan.output)
+            annotation = self.annotation_for(case)
+            mine = self.state.structures
+            current = yield from annotation_steps(annotation, scan.volume, mine)
+            drawn = {structure.name for structure in current.structures}
+            labels = current.labels.copy()
+            for structure in mine:
+                source = next((s for s in structures if s.canonical == structure.canonical), None)
+                if source is not None and structure.name not in drawn:
+                    labels[(file.array == source.value) & (labels == 0)] = structure.value
+                    yield 0.5
+            backup = slicer.vtkSegmentation()
+            backup.DeepCopy(annotation.GetSegmentation())
+            self._before_proposal[annotation.GetID()] = backup
+            set_labels(annotation, labels, own_grid(scan.volume), mine)
+            filled.append(annotation)
+        return filled
+
+    def can_undo_proposal(self, annotation: Any | None) -> bool:
+        """True when the last proposal into this annotation can be taken back."""
+        return annotation is not None and annotation.GetID() in self._before_proposal
+
+    def undo_proposal(self, annotation: Any) -> None:
+        """Take the last proposal back; strokes made since are lost with it."""
+        backup = self._before_proposal.pop(annotation.GetID())
+        annotation.GetSegmentation().DeepCopy(backup)
+        self.notify("cases")
+
+    def forget(self) -> None:
+        """Drop what belongs to a scene that was closed."""
+        self._before_proposal.clear()
+
+
+def _far(one: Sequence[float], other: Sequence[float]) -> bool:
+    return max(abs(a - b) for a, b in zip(one, other, strict=True)) > 0.004
+
+
+def _picked(terminology: str, structure: Structure) -> bool:
+    """Whether codes were chosen by a person: an empty segment starts as "Tissue", which says nothing."""
+    return (
+        bool(terminology)
+        and "SCT^85756007^Tissue~SCT^85756007^Tissue" not in terminology
+        and (terminology != structure.terminology)
+    )
+
+
+def _structures_of_labelmap(node: Any) -> tuple[Structure, ...]:
+    import numpy as np
+
+    display = node.GetDisplayNode()
+    table = display.GetColorNode() if display is not None else None
+    structures = []
+    for value in np.unique(voxels_of(node)).tolist():
+        if value <= 0:
+            continue
+        name = str(table.GetColorName(int(value)) or "") if table is not None else ""
+        structure = make_structure(name or f"structure {int(value)}", int(value))
+        structures.append(structure)
+    return tuple(structures)

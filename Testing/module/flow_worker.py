@@ -1,0 +1,88 @@
+"""A light stand-in for the engine's worker: really reads and writes the files, but thresholds instead of learning."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+
+def say(event: str, **content: object) -> None:
+    print(json.dumps({"event": event, **content}), flush=True)
+
+
+def adapt(parameters: dict) -> dict:
+    for step in range(5):
+        say("progress", phase="training", done=step, total=5, eta_s=1.0, detail="")
+        say("metric", name="loss", step=step, value=1.0 / (step + 1))
+    table = {}
+    for case in parameters["cases"]:
+        labels = sitk.GetArrayFromImage(sitk.ReadImage(case["annotation"]))
+        scan = sitk.GetArrayFromImage(sitk.ReadImage(case["scan"]))
+        assert labels.shape == scan.shape
+        for structure in parameters["structures"]:
+            table.setdefault(structure["name"], []).append(int((labels == structure["value"]).sum()))
+    return {
+        "model": str(Path("library") / parameters["name"]),
+        "name": parameters["name"],
+        "method": "spatial-adapter",
+        "structures": parameters["structures"],
+        "priors": {name: {"low_ml": 1.0, "high_ml": 9.0, "mean_ml": 5.0} for name in table},
+        "validation": {"table": [{"structure": name, "dice": 0.9} for name in table]},
+        "verdict": "good",
+    }
+
+
+def segment(parameters: dict) -> dict:
+    reports = []
+    for entry in parameters["scans"]:
+        image = sitk.ReadImage(entry["scan"])
+        array = sitk.GetArrayFromImage(image)
+        # Two boxes far apart, so that the test knows what should come back.
+        labels = np.zeros(array.shape, np.uint8)
+        for position, value in enumerate((1, 2)):
+            labels[2:5, 2:5, 2 + 5 * position : 6 + 5 * position] = value
+        for name in ("output", "output_before"):
+            if entry.get(name):
+                result = sitk.GetImageFromArray(labels)
+                result.CopyInformation(image)
+                sitk.WriteImage(result, entry[name], useCompression=True)
+        volume = abs(np.linalg.det(np.array(image.GetDirection()).reshape(3, 3))) * np.prod(image.GetSpacing()) / 1000
+        structures = [
+            {
+                "name": f"structure {value}",
+                "value": value,
+                "volume_ml": float((labels == value).sum() * volume),
+                "expected_ml": [0.01, 0.05],
+                "flags": ["larger than expected"] if value == 1 else [],
+                "predicted_dice": 0.8,
+            }
+            for value in (1, 2)
+        ]
+        reports.append({"name": entry["name"], "output": entry["output"], "structures": structures})
+    return {"model": parameters["model"], "scans": reports}
+
+
+def main() -> int:
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    say("started", kind=job["kind"])
+    if job["parameters"].get("device") == "slow":
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            if Path(job["cancel_file"]).exists():
+                return 4
+            time.sleep(0.01)
+    if job["parameters"].get("name") == "failing":
+        say("error", code="annotation-empty", message="Nothing is annotated.", hint="Annotate something.", details="t")
+        return 2
+    kinds = {"adapt": adapt, "segment": segment, "doctor": lambda _: {"checks": []}}
+    say("result", result=kinds[job["kind"]](job["parameters"]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
