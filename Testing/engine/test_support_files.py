@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 from fseft.adaptation.adapt import CaseFiles
 from fseft.adaptation.support_files import collect_support, from_pairs
-from fseft.errors import AnnotationError, InputError
+from fseft.errors import AnnotationError, InputError, ScanError
 
 LABELS = {"background": 0, "liver": 1, "spleen": 2}
 
@@ -267,7 +267,8 @@ def test_values_without_names_are_refused(tmp_path: Path) -> None:
 def test_a_damaged_segmentation_is_named(tmp_path: Path) -> None:
     touch(tmp_path / "images" / "a.nii.gz")
     touch(tmp_path / "labels" / "a.seg.nrrd")
-    assert code_of(tmp_path)[0] == "support-malformed"
+    with pytest.raises(ScanError, match=r"a\.seg\.nrrd"):
+        collect_support(tmp_path)
 
 
 def test_pairs_are_named_by_their_folders_where_files_are_alike(tmp_path: Path) -> None:

@@ -9,12 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-import SimpleITK as sitk
-
 from fseft.adaptation.adapt import CaseFiles
 from fseft.errors import InputError
 from fseft.scan.annotation import structures_from_json
-from fseft.scan.reading import ending_of, quiet, stem_of
+from fseft.scan.reading import ending_of, read_header, stem_of
 from fseft.scan.segments import segments_in
 from fseft.structures import Structure, canonical_name, number_structures
 
@@ -47,6 +45,7 @@ def collect_support(source: Path, structures_file: Path | None = None) -> Suppor
             "support-path-outside", "support-file-missing", "support-malformed", "support-several-channels",
             "support-structures-unknown".
         AnnotationError: "structures-file" when a list of structures cannot be read.
+        ScanError: when a segmentation's header cannot be read.
     """
     source = Path(source)
     if not source.exists():
@@ -356,7 +355,7 @@ def _structures(cases: Sequence[CaseFiles], folder: Path, structures_file: Path 
     names: dict[str, str] = {}
     for case in cases:
         if ending_of(case.annotation) in (".seg.nrrd", ".nrrd"):
-            for segment in segments_in(_metadata(case.annotation), case.annotation.name):
+            for segment in segments_in(read_header(case.annotation).metadata, case.annotation.name):
                 names.setdefault(canonical_name(segment.name), segment.name)
     if not names:
         raise InputError(
@@ -365,18 +364,6 @@ def _structures(cases: Sequence[CaseFiles], folder: Path, structures_file: Path 
             'Put a labels.json with {"labels": {"liver": 1}} beside the data, or use segmentation files (.seg.nrrd).',
         )
     return number_structures(names.values())
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    """A file's header fields; its voxels are not read."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        with quiet():
-            reader.ReadImageInformation()
-    except RuntimeError as problem:
-        raise _malformed(path, "cannot be read: it is damaged, or not what its name says") from problem
-    return {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
 
 
 def _malformed(path: Path, why: str) -> InputError:
