@@ -8,8 +8,23 @@ from fseft.phantom.chest import diaphragm, grow_tree
 from fseft.phantom.frame import ABDOMEN, CAGE, SIDES, Patient
 from fseft.phantom.painting import Body
 from fseft.phantom.shapes import (
-    Shape, Solid, below, blend, clip, cone, cut, ellipsoid, grow, profile, spline, tube, tube_through, union,
-)  # fmt: skip
+    Point,
+    Shape,
+    Solid,
+    below,
+    blend,
+    clip,
+    cone,
+    cut,
+    ellipsoid,
+    everywhere,
+    profile,
+    shift,
+    spline,
+    tube,
+    tube_through,
+    union,
+)
 
 _FAT = ("visceral fat",)
 _SOFT = ("visceral fat", "soft", "muscle", "muscle fat", "diaphragm")
@@ -22,12 +37,11 @@ def paint_cavity(body: Body, patient: Patient) -> None:
     under_ribs = clip(dome, ribs)
     lower = clip(profile(ABDOMEN), below((0, 0, 20), (0, 0, 1)))
     lo, hi = np.minimum(under_ribs.lo, lower.lo), np.maximum(under_ribs.hi, lower.hi)
-    body.regions["abdomen"] = Shape(
-        lo, hi, lambda x, y, z: np.minimum(under_ribs.field(x, y, z), lower.field(x, y, z))
-    )
-    muscle = clip(grow(dome, 2.5), grow(ribs, 1))
-    body.paint("diaphragm", muscle, wobble=(0.5, 0.3))
-    body.paint("visceral fat", body.regions["abdomen"], wobble=(0.5, 0.3))
+    body.regions["abdomen"] = Shape(lo, hi, lambda x, y, z: np.minimum(under_ribs.field(x, y, z), lower.field(x, y, z)))
+    box = everywhere(lo, hi)
+    over = ("left lung", "right lung", "visceral fat", "soft", "heart", "left heart blood", "right heart blood")
+    body.paint("diaphragm", box, within="abdomen", over=over, clearance=-2.5)
+    body.paint("visceral fat", box, within="abdomen")
 
 
 def paint_liver(body: Body, patient: Patient) -> None:
@@ -50,7 +64,7 @@ def paint_liver(body: Body, patient: Patient) -> None:
     for aim in ((-105, 10, 25), (-72, -50, 15), (12, -48, 45)):
         grow_tree(pieces, draw, confluence, draw.near(aim, 8), 5.5, 4)
     for aim in ((-105, 30, 5), (-100, -35, 0), (-70, 10, 70), (15, -55, 35)):
-        grow_tree(pieces, draw, np.array(gate) + (-6, -6, 16), draw.near(aim, 8), 5.5, 4)
+        grow_tree(pieces, draw, shift(gate, -6, -6, 16), draw.near(aim, 8), 5.5, 4)
     body.paint("hepatic vessel", union(*pieces), over="liver")
     _paint_gallbladder(body, patient)
 
@@ -71,7 +85,7 @@ def paint_spleen(body: Body, patient: Patient) -> None:
     centre = draw.near((88, 40, 22), 3)
     radii = draw.radii((41, 56, 60), 0.06)
     solid = ellipsoid(centre, radii, (24, 0, 12))
-    hollow = ellipsoid(centre + (-46, -28, 0), (32, 40, 62), (24, 0, 12))
+    hollow = ellipsoid(shift(centre, -46, -28, 0), (32, 40, 62), (24, 0, 12))
     body.paint("spleen", cut(solid, hollow), within="abdomen", wobble=(2, 0.6), clearance=1.5)
 
 
@@ -84,35 +98,45 @@ def paint_kidneys(body: Body, patient: Patient) -> None:
         turn = (-10, -14 * side, -32 * side)
         fat = 5 + 7 * patient.visceral
         # The sinus opens towards the midline and a little to the front.
-        inward = centre + (-side * radii[0] * 0.95, -9, 2)
-        body.paint("visceral fat", ellipsoid(centre, radii + fat, turn), over=("liver", "spleen", "muscle", "muscle fat"),
-                   within="trunk", clearance=18)  # fmt: skip
+        inward = shift(centre, -side * radii[0] * 0.95, -9, 2)
+        capsule = ellipsoid(centre, radii + fat, turn)
+        over = ("liver", "spleen", "muscle", "muscle fat")
+        body.paint("visceral fat", capsule, over=over, within="trunk", clearance=18)
         bean = cut(ellipsoid(centre, radii, turn), ellipsoid(inward, (14, 12, 21)))
         body.paint(f"{name} kidney", bean, wobble=(1.0, 0.5))
         inside = cut(ellipsoid(centre, radii * 0.72, turn), ellipsoid(inward, (17, 14, 25)))
         body.paint(f"{name} kidney medulla", inside, over=f"{name} kidney", wobble=(1, 3.2))
-        pelvis = tube([centre + (-side * 8, -3, 2), inward, inward + (-side * 10, -2, -18)], (7, 7, 3.0))
+        pelvis = tube([shift(centre, -side * 8, -3, 2), inward, shift(inward, -side * 10, -2, -18)], (7, 7, 3.0))
         body.paint("renal pelvis", pelvis, over=("visceral fat", f"{name} kidney medulla", f"{name} kidney"))
-        ureter = [inward + (-side * 8, -2, -16), (side * 36, 8, -110), (side * 44, 12, -200), (side * 38, 10, -280)]
+        ureter: list[Point] = [
+            shift(inward, -side * 8, -2, -16),
+            (side * 36, 8, -110),
+            (side * 44, 12, -200),
+            (side * 38, 10, -280),
+        ]
         body.paint("renal pelvis", tube(ureter, 2.2, 14), over=_FAT)
         root = (side * 4 + 6, 10, -24)
-        body.paint("artery", tube([root, (side * 22, 20, -28), inward + (0, 0, 4)], (3.2, 3, 2.5)), over=_SOFT)
+        body.paint("artery", tube([root, (side * 22, 20, -28), shift(inward, 0, 0, 4)], (3.2, 3, 2.5)), over=_SOFT)
         cava = (-22 if side < 0 else 10, 2, -22)
         body.paint("vein", tube([cava, (side * 26, 6, -26), inward], (5.5, 5.5, 4.5)), over=_FAT)
         _paint_adrenal(body, patient, name, side, centre, radii)
 
 
-def _paint_adrenal(
-    body: Body, patient: Patient, name: str, side: int, centre: np.ndarray, radii: np.ndarray
-) -> None:
+def _paint_adrenal(body: Body, patient: Patient, name: str, side: int, centre: np.ndarray, radii: np.ndarray) -> None:
     draw = patient.draw(f"{name} adrenal")
     top = np.array((side * 36, 28 if side > 0 else 26, centre[2] + radii[2] + 2))
     top = draw.near(top, 1.5)
     thick = draw.between(3.8, 4.8)
     limbs = [
-        tube([top + (-side * 3, -8, 10), top, top + (side * 3, 10, -10)], (thick, thick * 1.25, thick * 0.7), 5),
-        tube([top, top + (side * 8, 5, -5), top + (side * 13, 12, -14)], (thick * 1.1, thick, thick * 0.7), 5),
-        tube([top + (-side * 3, -8, 12), top + (0, -2, 2), top + (0, 8, -12)], (thick * 0.8, thick * 1.2, thick * 0.8), 5),
+        tube(
+            [shift(top, -side * 3, -8, 10), top, shift(top, side * 3, 10, -10)], (thick, thick * 1.25, thick * 0.7), 5
+        ),
+        tube([top, shift(top, side * 8, 5, -5), shift(top, side * 13, 12, -14)], (thick * 1.1, thick, thick * 0.7), 5),
+        tube(
+            [shift(top, -side * 3, -8, 12), shift(top, 0, -2, 2), shift(top, 0, 8, -12)],
+            (thick * 0.8, thick * 1.2, thick * 0.8),
+            5,
+        ),
     ]
     around = ellipsoid(top, (13, 16, 18))
     body.paint("visceral fat", around, over=("liver", "spleen", "diaphragm", "soft"), within="abdomen")
@@ -147,31 +171,67 @@ def paint_pancreas(body: Body, patient: Patient, pylorus: tuple[float, float, fl
     """Pancreas, and the duodenum around its head."""
     draw = patient.draw("pancreas")
     head = draw.near((-30, -6, -42), 3)
-    path = [head + (-2, 2, -12), head, (-8, -20, -24), (20, -14, -14), (50, 8, -2), (78, 26, 10)]
-    path = [tuple(draw.near(p, 2)) for p in path]
+    path: list[Point] = [shift(head, -2, 2, -12), head, (-8, -20, -24), (20, -14, -14), (50, 8, -2), (78, 26, 10)]
+    path = [draw.near(p, 2) for p in path]
     radii = np.array((15, 20, 12.5, 14, 13.5, 11)) * draw.around(1, 0.08)
     x, y, z = pylorus
-    ring = [(x, y, z), (-34, -22, -18), (-48, 6, -26), (-50, 10, -58), (-36, 8, -84), (0, -6, -88), (24, -4, -66), (30, -16, -50)]
+    ring = [
+        (x, y, z),
+        (-34, -22, -18),
+        (-48, 6, -26),
+        (-50, 10, -58),
+        (-36, 8, -84),
+        (0, -6, -88),
+        (24, -4, -66),
+        (30, -16, -50),
+    ]
     ring = [tuple(draw.near(p, 1.5)) if i else p for i, p in enumerate(ring)]
     wide = np.array((9, 13, 13, 12, 12, 11.5, 11, 10)) * draw.around(1, 0.08)
     over = ("visceral fat", "soft", "liver", "muscle", "muscle fat")
     body.paint("duodenum", tube(ring, wide), over=over, wobble=(1, 1))
     body.paint("duodenum content", tube(ring, wide - 4), over="duodenum", wobble=(1, 2))
-    body.paint("pancreas", tube(path, radii, 7), over=(*over, "stomach"), within="abdomen", wobble=(1.2, 1.2), clearance=4)
+    body.paint(
+        "pancreas", tube(path, radii, 7), over=(*over, "stomach"), within="abdomen", wobble=(1.2, 1.2), clearance=4
+    )
 
 
 def paint_abdominal_vessels(body: Body, patient: Patient) -> None:
     """Inferior vena cava, portal and splenic vein, coeliac trunk, mesenteric and iliac vessels."""
     draw = patient.draw("abdominal vessels")
     wide = draw.around(1.0, 0.1)
-    over = ("visceral fat", "soft", "liver", "muscle", "muscle fat", "diaphragm", "hepatic vessel", "pancreas", "duodenum",
-            "fat", "left lung", "right lung", "heart")  # fmt: skip
+    over = (
+        "visceral fat",
+        "soft",
+        "liver",
+        "muscle",
+        "muscle fat",
+        "diaphragm",
+        "hepatic vessel",
+        "pancreas",
+        "duodenum",
+        "fat",
+        "left lung",
+        "right lung",
+        "heart",
+    )
     cava = [(-17, 10, -140), (-21, 9, -100), (-22, 10, -50), (-23, 10, 0), (-22, 14, 45), (-19, 8, 78), (-22, -8, 100)]
     body.paint("inferior vena cava", tube(cava, np.array((9.5, 10.5, 11, 11.5, 12.5, 13.5, 13)) * wide), over=over)
     for _, side in SIDES:
-        artery = [(5, 8, -120), (side * 16 + 3, 10, -145), (side * 42, 20, -190), (side * 66, -18, -250), (side * 78, -50, -300)]
+        artery = [
+            (5, 8, -120),
+            (side * 16 + 3, 10, -145),
+            (side * 42, 20, -190),
+            (side * 66, -18, -250),
+            (side * 78, -50, -300),
+        ]
         body.paint("iliac vessels", tube([*artery, (side * 80, -52, -390)], (6, 5.5, 5, 4.5, 4.3, 4.3)), over=over)
-        vein = [(-17, 10, -136), (side * 14 - 6, 14, -158), (side * 38, 30, -195), (side * 60, -8, -252), (side * 68, -42, -300)]
+        vein = [
+            (-17, 10, -136),
+            (side * 14 - 6, 14, -158),
+            (side * 38, 30, -195),
+            (side * 60, -8, -252),
+            (side * 68, -42, -300),
+        ]
         body.paint("iliac vessels", tube([*vein, (side * 70, -44, -390)], (8, 7, 6.5, 6, 6, 6)), over=over)
     lower = [(-4, -12, -110), (-4, -16, -70), (-6, -12, -38)]
     porta = [(-6, -12, -38), (-10, -10, -22), (-20, -4, -6), (-34, -2, 4)]

@@ -97,9 +97,7 @@ def _bend(volume: np.ndarray, axes_mm: Axes, draw: Draw) -> np.ndarray:
     return (np.exp(gamma * np.log(np.maximum(unit, 1e-3))) * 2048 - 1024).astype(np.float32)
 
 
-def _blur(
-    volume: np.ndarray, spacing_mm: tuple[float, float, float], draw: Draw, appearance: Appearance
-) -> np.ndarray:
+def _blur(volume: np.ndarray, spacing_mm: tuple[float, float, float], draw: Draw, appearance: Appearance) -> np.ndarray:
     """Partial volume and the scanner's sharpness."""
     wide = 1.4 if appearance == "realistic" else 2.4
     in_plane, through = draw.between(0.5, wide), draw.between(0.5, wide)
@@ -131,12 +129,11 @@ def _noise(
 
 def _add_streaks(volume: np.ndarray, tissues: np.ndarray, axes_mm: Axes, draw: Draw) -> None:
     """Rays from tooth fillings, and horizontal stripes through the shoulders of some patients."""
-    metal = [TISSUE_IDS["tooth filling"], TISSUE_IDS["metal"]]
+    metal = (TISSUE_IDS["tooth filling"], TISSUE_IDS["metal"])
     strength = draw.between(60, 320)
     shift = draw.between(0, np.pi)
-    present = [z for z in range(tissues.shape[0]) if 60 < axes_mm[2][z] or TISSUE_IDS["metal"] in metal]
-    for z in present:
-        hits = np.isin(tissues[z], metal)
+    for z in range(tissues.shape[0]):
+        hits = (tissues[z] == metal[0]) | (tissues[z] == metal[1])
         if not hits.any():
             continue
         rows, columns = np.nonzero(hits)
@@ -148,9 +145,11 @@ def _add_streaks(volume: np.ndarray, tissues: np.ndarray, axes_mm: Axes, draw: D
         volume[z] += np.where(tissues[z] != TISSUE_IDS["air"], rays, rays * 0.2).astype(np.float32)
     if draw.chance(0.4):
         amount = draw.between(8, 35)
-        z = axes_mm[2]
-        level = np.exp(-(((z - 245) / 22) ** 2)) + 0.5 * np.exp(-(((z + 285) / 25) ** 2))
-        stripes = draw.rng.standard_normal(volume.shape[:2]).astype(np.float32) * (amount * level[:, None]).astype(np.float32)
+        height = axes_mm[2]
+        level = np.exp(-(((height - 245) / 22) ** 2)) + 0.5 * np.exp(-(((height + 285) / 25) ** 2))
+        stripes = draw.rng.standard_normal(volume.shape[:2]).astype(np.float32) * (amount * level[:, None]).astype(
+            np.float32
+        )
         reach = np.exp(-((axes_mm[0] / 130) ** 2)).astype(np.float32)
         volume += stripes[:, :, None] * reach * (tissues != TISSUE_IDS["air"])
 

@@ -20,7 +20,9 @@ def paint_small_bowel(body: Body, patient: Patient) -> None:
     along = np.arange(len(curve))
     # Slow waves: contracted and filled stretches.
     wide = radius * (0.86 + 0.14 * np.sin(along * 0.37 + draw.between(0, 6)) * np.sin(along * 0.11))
-    body.paint("small bowel", tube_through(curve, wide), over=_LOOPS_OVER, within="abdomen", wobble=(1.2, 1.2), clearance=5)
+    body.paint(
+        "small bowel", tube_through(curve, wide), over=_LOOPS_OVER, within="abdomen", wobble=(1.2, 1.2), clearance=5
+    )
     lumen = tube_through(curve, np.maximum(wide - 2.8, 1.5))
     body.paint("small bowel content", lumen, over="small bowel", wobble=(1.2, 2.2), within="abdomen", clearance=7.5)
     for start in draw.rng.integers(0, max(len(curve) - 8, 1), 7):
@@ -56,11 +58,29 @@ def colon_path(patient: Patient) -> list[tuple[float, float, float]]:
     draw = patient.draw("colon path")
     sag = draw.between(-120, -75)
     path = [
-        (-78, -22, -202), (-94, 4, -165), (-99, 18, -120), (-98, 16, -88), (-84, -18, -76), (-48, -58, sag + 14),
-        (0, -64, sag), (48, -60, sag + 22), (84, -38, -52), (100, 0, -30), (102, 22, -44), (103, 26, -90),
-        (100, 22, -140), (92, 6, -182), (66, -6, -216), (34, -26, -236), (-6, -8, -226), (-20, 24, -238),
-        (0, 50, -262), (0, 56, -295), (0, 42, -325), (0, 48, -352),
-    ]  # fmt: skip
+        (-78, -22, -202),
+        (-94, 4, -165),
+        (-99, 18, -120),
+        (-98, 16, -88),
+        (-84, -18, -76),
+        (-48, -58, sag + 14),
+        (0, -64, sag),
+        (48, -60, sag + 22),
+        (84, -38, -52),
+        (100, 0, -30),
+        (102, 22, -44),
+        (103, 26, -90),
+        (100, 22, -140),
+        (92, 6, -182),
+        (66, -6, -216),
+        (34, -26, -236),
+        (-6, -8, -226),
+        (-20, 24, -238),
+        (0, 50, -262),
+        (0, 56, -295),
+        (0, 42, -325),
+        (0, 48, -352),
+    ]
     return [tuple(draw.near(p, 3.0)) if i < len(path) - 4 else p for i, p in enumerate(path)]
 
 
@@ -75,8 +95,14 @@ def paint_colon(body: Body, patient: Patient) -> None:
     haustra = 1 + 0.14 * np.sin(np.arange(len(curve)) * 1.45 + draw.between(0, 6))
     haustra[at > 17] = 1
     wide = wide * haustra
-    body.paint("colon", tube_through(curve, wide), over=(*_OVER, "small bowel", "small bowel content", "small bowel gas",
-               "liver", "fat", "muscle"), within="trunk", wobble=(1.5, 0.8), clearance=12)  # fmt: skip
+    body.paint(
+        "colon",
+        tube_through(curve, wide),
+        over=(*_OVER, "small bowel", "small bowel content", "small bowel gas", "liver", "fat", "muscle"),
+        within="trunk",
+        wobble=(1.5, 0.8),
+        clearance=12,
+    )
     inner = np.maximum(wide - 3.0, 1.5)
     body.paint("stool", tube_through(curve, inner), over="colon", wobble=(1.5, 1.2), within="trunk", clearance=14)
     gassy: list[Solid] = []

@@ -6,7 +6,23 @@ import numpy as np
 
 from fseft.phantom.frame import CAGE, SIDES, Draw, Patient, spine_y
 from fseft.phantom.painting import Body
-from fseft.phantom.shapes import Shape, Solid, blend, clip, cone, cut, ellipsoid, grow, profile, tube, union
+from fseft.phantom.shapes import (
+    Point,
+    Shape,
+    Solid,
+    below,
+    blend,
+    clip,
+    cone,
+    cut,
+    ellipsoid,
+    everywhere,
+    grow,
+    profile,
+    shift,
+    tube,
+    union,
+)
 
 
 def diaphragm(patient: Patient) -> Shape:
@@ -27,16 +43,15 @@ def paint_lungs(body: Body, patient: Patient) -> None:
     base = -22 + draw.around(0, 8)
     air = cut(cage, dome)
     # The recess behind the diaphragm reaches lower at the back than in front.
-    floor = Shape(
-        cage.lo, cage.hi, lambda x, y, z: np.float32(base) + np.float32(0.45) * (np.float32(80) - y) - z
-    )
-    gap = np.float32(3.0)
-    between = Shape(np.maximum(cage.lo, (-6, -1e4, -1e4)), np.minimum(cage.hi, (6, 1e4, 1e4)), air.field)
-    body.paint("visceral fat", between, over="muscle")
+    floor = Shape(cage.lo, cage.hi, lambda x, y, z: np.float32(base) + np.float32(0.45) * (np.float32(80) - y) - z)
+    body.regions["lung space"] = clip(air, floor)
+    body.paint("visceral fat", everywhere(cage.lo, cage.hi), within="lung space")
     for name, side in SIDES:
-        half = Shape(cage.lo, cage.hi, lambda x, y, z, s=np.float32(side): gap - s * x)
-        lung = clip(air, floor, half)
-        body.paint(f"{name} lung", lung, wobble=(0.5, 0.3))
+        edge = np.array((1e4, 1e4, 1e4))
+        start, end = (np.array((3, -1e4, -1e4)), edge) if side > 0 else (-edge, np.array((-3, 1e4, 1e4)))
+        own_side = everywhere(np.maximum(cage.lo, start), np.minimum(cage.hi, end))
+        half = clip(own_side, below((side * 3, 0, 0), (-side, 0, 0)))
+        body.paint(f"{name} lung", half, within="lung space")
 
 
 def paint_mediastinum(body: Body, patient: Patient) -> None:
@@ -60,7 +75,7 @@ def paint_heart(body: Body, patient: Patient) -> None:
     draw = patient.draw("heart")
     size = draw.around(1.05, 0.06)
     # Built around its own origin, so that size and place vary together.
-    origin = np.array((17, -34, 112)) + (draw.around(0, 4), draw.around(0, 3), draw.around(0, 5))
+    origin = shift((17, -34, 112), draw.around(0, 4), draw.around(0, 3), draw.around(0, 5))
 
     def at(x: float, y: float, z: float) -> np.ndarray:
         return origin + size * np.array((x, y, z))
@@ -72,24 +87,27 @@ def paint_heart(body: Body, patient: Patient) -> None:
     right = ball(0, -18, -10, (42, 28, 44), -30)
     atria = [ball(-34, 0, 6, (24, 28, 34)), ball(2, 30, 22, (40, 22, 28))]
     outside = blend([left, right, *atria], 14)
-    body.regions["pericardium"] = outside
     body.paint("visceral fat", grow(outside, 3 + 3 * patient.visceral), within="chest", wobble=(1.5, 1))
     body.paint("heart", outside, within="chest", wobble=(0.8, 0.5), clearance=1.0)
-    body.paint("right heart blood", union(ball(0, -21, -10, (32, 19, 34), -30), ball(-34, 0, 6, (20, 24, 30))), over="heart")
+    body.paint(
+        "right heart blood", union(ball(0, -21, -10, (32, 19, 34), -30), ball(-34, 0, 6, (20, 24, 30))), over="heart"
+    )
     body.paint("heart", ball(24, 2, -8, (29, 32, 45), -38), over="right heart blood")
     chambers = union(ball(24, 3, -6, (18, 21, 34), -38), ball(2, 31, 22, (35, 17, 24)))
     body.paint("left heart blood", chambers, over=("heart", "right heart blood"))
     over = ("left lung", "right lung", "visceral fat", "soft", "heart")
     for side in (1, -1):
         for dz in (-6, 16):
-            veins = tube([at(side * 26, 34, 22), at(side * 44, 38, 22 + dz), at(side * 62, 40, 24 + dz * 1.6)], (9, 7, 4.5))
+            veins = tube(
+                [at(side * 26, 34, 22), at(side * 44, 38, 22 + dz), at(side * 62, 40, 24 + dz * 1.6)], (9, 7, 4.5)
+            )
             body.paint("left heart blood", veins, over=over)
-    cava = [at(-36, 4, 20), (-30, -20, 165), (-31, -24, 195), (-27, -30, 222)]
+    cava: list[Point] = [at(-36, 4, 20), (-30, -20, 165), (-31, -24, 195), (-27, -30, 222)]
     body.paint("superior vena cava", tube(cava, (11, 10, 9.5, 8.5)), over=(*over, "muscle"))
     left_vein = [(-27, -31, 220), (0, -38, 226), (28, -34, 244), (40, -20, 262)]
     right_vein = [(-27, -30, 220), (-32, -26, 245), (-40, -14, 262)]
     body.paint("vein", union(tube(left_vein, (7, 7, 6.5, 6)), tube(right_vein, (7, 6.5, 6))), over=(*over, "muscle"))
-    trunk = [at(12, -22, 32), (22, -34, 168), (20, -18, 182), (2, -6, 180)]
+    trunk: list[Point] = [at(12, -22, 32), (22, -34, 168), (20, -18, 182), (2, -6, 180)]
     arteries = union(
         tube(trunk, (14, 14, 13, 12)),
         tube([(18, -16, 182), (34, 4, 184), (48, 14, 176)], (12, 11, 8)),
@@ -119,8 +137,20 @@ def paint_lung_vessels(body: Body, patient: Patient) -> None:
     draw = patient.draw("lung vessels")
     for name, side in SIDES:
         roots = [(side * 46.0, 14.0, 172.0), (side * 50.0, 22.0, 156.0), (side * 50.0, 16.0, 144.0)]
-        aims = [(side * 70, -20, 250), (side * 75, 55, 215), (side * 92, 40, 60), (side * 85, -60, 110), (side * 110, 0, 140)]
-        aims += [(side * 60, 40, 265), (side * 100, 25, 190), (side * 95, 60, 110), (side * 70, 70, 30), (side * 75, -55, 165)]
+        aims = [
+            (side * 70, -20, 250),
+            (side * 75, 55, 215),
+            (side * 92, 40, 60),
+            (side * 85, -60, 110),
+            (side * 110, 0, 140),
+        ]
+        aims += [
+            (side * 60, 40, 265),
+            (side * 100, 25, 190),
+            (side * 95, 60, 110),
+            (side * 70, 70, 30),
+            (side * 75, -55, 165),
+        ]
         pieces: list[Solid] = []
         for aim in aims:
             root = np.array(roots[int(draw.rng.integers(len(roots)))])
@@ -128,9 +158,7 @@ def paint_lung_vessels(body: Body, patient: Patient) -> None:
         body.paint(f"{name} lung vessel", union(*pieces), over=f"{name} lung")
 
 
-def grow_tree(
-    pieces: list[Solid], draw: Draw, start: np.ndarray, aim: np.ndarray, radius: float, levels: int
-) -> None:
+def grow_tree(pieces: list[Solid], draw: Draw, start: np.ndarray, aim: np.ndarray, radius: float, levels: int) -> None:
     """Append round cones of a branching tree from ``start`` towards ``aim`` to ``pieces``."""
     way = aim - start
     end = start + way * (0.45 if levels > 1 else 1.0) + draw.rng.normal(0, 3, 3)
@@ -165,7 +193,9 @@ def paint_aorta(body: Body, patient: Patient) -> None:
     over = ("visceral fat", "soft", "muscle", "muscle fat", "fat", "left lung", "right lung")
     body.paint("artery", union(innominate, *subclavian), over=over)
     body.paint("left carotid artery", left_common, over=over)
-    body.paint("right carotid artery", tube([(-22, -6, 262), (-26, -2, 285), (-26, 2, 310)], (4.2, 3.9, 3.6)), over=over)
+    body.paint(
+        "right carotid artery", tube([(-22, -6, 262), (-26, -2, 285), (-26, 2, 310)], (4.2, 3.9, 3.6)), over=over
+    )
 
 
 def paint_oesophagus(body: Body, patient: Patient) -> None:
@@ -173,7 +203,18 @@ def paint_oesophagus(body: Body, patient: Patient) -> None:
     draw = patient.draw("oesophagus")
     path = [(1, 9, 318), (4, 15, 280), (5, 27, 230), (3, 32, 180), (2, 28, 130), (8, 16, 85), (22, 6, 58), (34, 6, 46)]
     path = [tuple(draw.near(p, 1.2)) if 0 < i < len(path) - 1 else p for i, p in enumerate(path)]
-    over = ("visceral fat", "soft", "muscle", "muscle fat", "left lung", "right lung", "diaphragm", "liver", "heart", "fat")
+    over = (
+        "visceral fat",
+        "soft",
+        "muscle",
+        "muscle fat",
+        "left lung",
+        "right lung",
+        "diaphragm",
+        "liver",
+        "heart",
+        "fat",
+    )
     body.paint("oesophagus", tube(path, (6.5, 7, 7.5, 8, 8, 8.5, 9, 9)), over=over)
     for where in draw.rng.uniform(100, 300, 4):
         y = float(np.interp(where, [p[2] for p in reversed(path)], [p[1] for p in reversed(path)]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 #: Half extent in mm along the grid's axes (x, y, z) around the body's origin within which a lattice has control points.
 REACH_MM: tuple[float, float, float] = (420.0, 360.0, 780.0)
@@ -37,27 +38,27 @@ class Lattice:
             axes_mm: positions in mm along the grid's axes (x, y, z), relative to the body's origin.
             component: which component of a vector field.
         """
-        (wx, x0), (wy, y0), (wz, z0) = (
-            self._weights(at, reach, count)
-            for at, reach, count in zip(axes_mm, REACH_MM, self.controls.shape[:0:-1], strict=True)
+        values = self.controls[component]
+        x, y, z = (
+            _weights(at, reach, self.spacing_mm, count)
+            for at, reach, count in zip(axes_mm, REACH_MM, reversed(values.shape), strict=True)
         )
-        used = self.controls[
-            component, z0 : z0 + wz.shape[1], y0 : y0 + wy.shape[1], x0 : x0 + wx.shape[1]
-        ]
-        values = (wz @ used.reshape(len(used), -1)).reshape(len(wz), used.shape[1], used.shape[2])
-        # One matrix product per slice keeps every operand contiguous.
-        return np.matmul(np.matmul(wy, values), wx.T)
+        # Sparse products: four terms for each value, in an order that depends on neither machine nor threads.
+        # The long axis comes last, when there is most to multiply, so that nothing large is transposed.
+        depth, height, _ = values.shape
+        along = np.ascontiguousarray((x @ values.reshape(depth * height, -1).T).T).reshape(depth, height, -1)
+        across = y @ np.ascontiguousarray(along.transpose(1, 0, 2)).reshape(height, -1)
+        across = np.ascontiguousarray(across.reshape(y.shape[0], depth, -1).transpose(1, 0, 2))
+        return (z @ across.reshape(depth, -1)).reshape(z.shape[0], y.shape[0], x.shape[0])
 
-    def _weights(self, at_mm: np.ndarray, reach: float, count: int) -> tuple[np.ndarray, int]:
-        """Cubic B-spline weights (positions, used controls) and the first used control."""
-        where = np.clip((np.asarray(at_mm, dtype=np.float64) + reach) / self.spacing_mm, 0, count - 4 - 1e-6)
-        cell = np.floor(where).astype(int)
-        t = where - cell
-        basis = np.stack(
-            [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
-        ) / 6
-        first, last = int(cell.min()), int(cell.max()) + 4
-        weights = np.zeros((len(where), last - first), dtype=np.float32)
-        for k in range(4):
-            weights[np.arange(len(where)), cell - first + k] += basis[:, k]
-        return weights, first
+
+def _weights(at_mm: np.ndarray, reach: float, spacing_mm: float, count: int) -> sparse.csr_matrix:
+    """Cubic B-spline weights, (positions, control points)."""
+    where = np.clip((np.asarray(at_mm, dtype=np.float64) + reach) / spacing_mm, 0, count - 4 - 1e-6)
+    cell = np.floor(where).astype(int)
+    t = where - cell
+    basis = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1) / 6
+    columns = cell[:, None] + np.arange(4)
+    starts = np.arange(0, 4 * len(where) + 1, 4)
+    shape = (len(where), count)
+    return sparse.csr_matrix((basis.ravel().astype(np.float32), columns.ravel(), starts), shape=shape)

@@ -124,11 +124,11 @@ class Draw:
         """True with the probability."""
         return bool(self.rng.random() < probability)
 
-    def near(self, point: Sequence[float], deviation: float) -> np.ndarray:
+    def near(self, point: Sequence[float] | np.ndarray, deviation: float) -> np.ndarray:
         """A point moved by normal jitter along each axis."""
         return np.asarray(point, dtype=float) + deviation * np.clip(self.rng.standard_normal(3), -2, 2)
 
-    def radii(self, radii: Sequence[float], deviation: float = 0.07) -> np.ndarray:
+    def radii(self, radii: Sequence[float] | np.ndarray, deviation: float = 0.07) -> np.ndarray:
         """Radii scaled together and, half as much, each on its own; ``deviation`` relative."""
         common = 1 + deviation * np.clip(self.rng.standard_normal(), -2, 2)
         own = 1 + deviation / 2 * np.clip(self.rng.standard_normal(3), -2, 2)

@@ -139,7 +139,7 @@ def _grid(
     fat_side, fat_front, fat_back = patient.fat_mm
     if region != "head-neck":
         low = low - (fat_side, 1.3 * fat_front, 0)
-        high = high + (fat_side, 0, fat_back)
+        high = high + np.array((fat_side, 0, fat_back))
     spacing = np.asarray(spacing_mm, dtype=float)
     extent = (high - low) * pose.scale
     middle = (low + high) / 2 * pose.scale

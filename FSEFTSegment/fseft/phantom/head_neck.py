@@ -6,7 +6,7 @@ import numpy as np
 
 from fseft.phantom.frame import SIDES, Draw, Patient
 from fseft.phantom.painting import Body
-from fseft.phantom.shapes import Shape, Solid, below, blend, clip, cone, cut, ellipsoid, grow, shell, tube, union
+from fseft.phantom.shapes import Shape, Solid, below, blend, clip, cone, cut, ellipsoid, grow, shell, shift, tube, union
 from fseft.phantom.surface import SKIN_MM
 
 _FLESH = ("muscle", "muscle fat", "fat", "soft")
@@ -49,15 +49,23 @@ def paint_neck_muscles(body: Body, patient: Patient) -> None:
     for name, side in SIDES:
         fat = tube([(side * 40, 30, 300), (side * 44, 22, 340), (side * 44, 16, 380)], (16, 14, 10), 14)
         body.paint("fat", fat, over="muscle", wobble=(3, 2))
-        nape = tube([(side * 20, 62, 270), (side * 18, 54, 330), (side * 20, 50, 400)], np.array((19, 18, 20)) * bulk, 20)
+        nape = tube(
+            [(side * 20, 62, 270), (side * 18, 54, 330), (side * 20, 50, 400)], np.array((19, 18, 20)) * bulk, 20
+        )
         body.paint("muscle fat", nape, over=("fat",), wobble=(2, 1))
-        body.paint("muscle", tube([(side * 20, 60, 270), (side * 18, 52, 330), (side * 20, 48, 405)], np.array((17, 16, 17)) * bulk, 20),
-                   over=("fat", "muscle fat"), wobble=(2, 1))  # fmt: skip
+        body.paint(
+            "muscle",
+            tube([(side * 20, 60, 270), (side * 18, 52, 330), (side * 20, 48, 405)], np.array((17, 16, 17)) * bulk, 20),
+            over=("fat", "muscle fat"),
+            wobble=(2, 1),
+        )
         path = [(side * 14, -52, 246), (side * 36, -32, 300), (side * 50, -6, 350), (side * 58, 20, 405)]
         body.paint("fat", tube(path, np.array((8, 12, 13, 11)) * bulk, 14), over=_FLESH)
         strap = tube(path, np.array((5.5, 9, 10.5, 8)) * bulk, 12)
         body.paint(f"{name} sternocleidomastoid", strap, over=(*_FLESH, "skin"), wobble=(0.8, 0.5))
-        masseter = tube([(side * 56, -34, 424), (side * 54, -26, 388), (side * 51, -22, 364)], np.array((9, 10, 7)) * bulk)
+        masseter = tube(
+            [(side * 56, -34, 424), (side * 54, -26, 388), (side * 51, -22, 364)], np.array((9, 10, 7)) * bulk
+        )
         body.paint("muscle", masseter, over=("fat", "muscle fat"))
         temporal = ellipsoid((side * 66, -32, 458), (8, 30, 30))
         body.paint("muscle", temporal, over=("fat",))
@@ -74,7 +82,11 @@ def paint_skull(body: Body, patient: Patient) -> None:
     outer = blend([clip(vault, base), posterior], 10)
     body.paint("skull", clip(outer, grow(base, 6)), wobble=(0.5, 0.3))
     middle_table = ellipsoid(centre, np.array(radii) - 2.2)
-    body.paint("skull marrow", clip(cut(middle_table, ellipsoid(centre, np.array(radii) - thick + 2)), below((0, 0, 455), (0, 0, -1))), over="skull")
+    body.paint(
+        "skull marrow",
+        clip(cut(middle_table, ellipsoid(centre, np.array(radii) - thick + 2)), below((0, 0, 455), (0, 0, -1))),
+        over="skull",
+    )
     hollow = ellipsoid(centre, np.array(radii) - thick)
     inside = blend([clip(hollow, grow(base, -4)), ellipsoid((0, 40, 440), (50, 38, 34))], 8)
     _paint_face_bones(body, draw)
@@ -94,8 +106,12 @@ def paint_skull(body: Body, patient: Patient) -> None:
 
 def _paint_face_bones(body: Body, draw: Draw) -> None:
     for _, side in SIDES:
-        cheek = tube([(side * 58, 0, 428), (side * 60, -34, 428), (side * 48, -66, 426), (side * 36, -74, 428)], (4.5, 4, 8, 5))
-        rim = tube([(side * 50, -68, 432), (side * 52, -72, 448), (side * 36, -86, 458), (side * 14, -92, 452)], (5, 4.5, 5, 5))
+        cheek = tube(
+            [(side * 58, 0, 428), (side * 60, -34, 428), (side * 48, -66, 426), (side * 36, -74, 428)], (4.5, 4, 8, 5)
+        )
+        rim = tube(
+            [(side * 50, -68, 432), (side * 52, -72, 448), (side * 36, -86, 458), (side * 14, -92, 452)], (5, 4.5, 5, 5)
+        )
         upper = ellipsoid((side * 26, -64, 415), (20, 23, 19))
         orbit = shell(ellipsoid((side * 32, -66, 442), (20, 30, 19), (0, 0, -14 * side)), 2.4)
         plate = tube([(side * 30, -22, 432), (side * 27, -28, 410), (side * 25, -30, 398)], (6, 4, 3.5))
@@ -136,17 +152,20 @@ def _paint_eye(body: Body, draw: Draw, name: str, side: int) -> None:
     centre = np.array((side * 32.0, -82.0, 442.0))
     cavity = ellipsoid((side * 31, -68, 442), (17, 28, 16.5), (0, 0, -14 * side))
     body.paint("fat", cavity, over=("muscle", "skull", "soft", "sinus", "muscle fat"))
-    nerve = tube([centre + (0, 10, 0), (side * 24, -54, 441), (side * 12, -36, 443)], 2.2, 6)
+    nerve = tube([shift(centre, 0, 10, 0), (side * 24, -54, 441), (side * 12, -36, 443)], 2.2, 6)
     body.paint("muscle", nerve, over="fat")
     for dx, dz in ((9, 0), (-9, 0), (0, 9), (0, -9)):
-        start = centre + (dx, 4, dz)
-        body.paint("muscle", tube([start, (side * 26 + dx * 0.8, -62, 442 + dz * 0.8), (side * 18, -44, 442)], (2, 2.4, 1.6), 8),
-                   over="fat")  # fmt: skip
+        start = shift(centre, dx, 4, dz)
+        body.paint(
+            "muscle",
+            tube([start, (side * 26 + dx * 0.8, -62, 442 + dz * 0.8), (side * 18, -44, 442)], (2, 2.4, 1.6), 8),
+            over="fat",
+        )
     size = draw.around(12.2, 0.3)
-    lid = ellipsoid(centre + (0, -6, 0), (15, 9, 13))
+    lid = ellipsoid(shift(centre, 0, -6, 0), (15, 9, 13))
     body.paint("soft", lid, over=("air", "skin", "fat", "muscle"))
     body.paint(f"{name} eye", ellipsoid(centre, (size, size, size)))
-    body.paint(f"{name} eye lens", ellipsoid(centre + (0, -8, 0), (4.8, 2.2, 4.8)), over=f"{name} eye")
+    body.paint(f"{name} eye lens", ellipsoid(shift(centre, 0, -8, 0), (4.8, 2.2, 4.8)), over=f"{name} eye")
 
 
 def _paint_brain(body: Body, patient: Patient, inside: Shape) -> None:
@@ -160,12 +179,17 @@ def _paint_brain(body: Body, patient: Patient, inside: Shape) -> None:
     white = grow(inside, -atrophy - 6)
     body.paint("white matter", white, over="grey matter", wobble=(1.5, 4.5))
     fissure = Shape(inside.lo, np.minimum(inside.hi, (3, 1e4, 1e4)), lambda x, y, z: np.abs(x) - np.float32(1.1))
-    body.paint("cerebrospinal fluid", clip(fissure, below((0, 0, 498), (0, 0, -1))), over=("grey matter", "white matter"))
+    body.paint(
+        "cerebrospinal fluid", clip(fissure, below((0, 0, 498), (0, 0, -1))), over=("grey matter", "white matter")
+    )
     for _, side in SIDES:
         body.paint("grey matter", ellipsoid((side * 18, -4, 480), (12, 22, 11)), over="white matter", wobble=(1, 1))
         horn = [(side * 8, -38, 488), (side * 10, -10, 496), (side * 18, 30, 490), (side * 26, 44, 480)]
-        body.paint("cerebrospinal fluid", tube(horn, np.array((4, 4.5, 6, 3.5)) * draw.between(0.8, 1.3)),
-                   over=("white matter", "grey matter"))  # fmt: skip
+        body.paint(
+            "cerebrospinal fluid",
+            tube(horn, np.array((4, 4.5, 6, 3.5)) * draw.between(0.8, 1.3)),
+            over=("white matter", "grey matter"),
+        )
     cleft = clip(shell(ellipsoid((0, 46, 436), (60, 46, 36)), 2.2), below((0, 0, 440), (0, 0, -1)))
     body.paint("cerebrospinal fluid", cleft, over=("grey matter", "white matter"))
     stem = [(0, 31, 402), (0, 22, 424), (0, 14, 440), (0, 12, 458)]
@@ -183,8 +207,8 @@ def paint_jaw(body: Body, patient: Patient) -> None:
     body.paint("soft", ellipsoid((0, -66, 384), (31 * wide, 34, 13)), over=_FLESH, wobble=(1, 1))
     tongue = blend([ellipsoid((0, -56, 380), (24, 32, 16)), ellipsoid((0, -40, 364), (18, 20, 22))], 12)
     body.paint("tongue", tongue, over=_FLESH, wobble=(1, 0.8))
-    halves = []
-    inner = []
+    halves: list[Solid] = []
+    inner: list[Solid] = []
     for _, side in SIDES:
         path = [(side * 52, -4, 424), (side * 51, -6, 402), (side * 48 * wide, -12, 374)]
         path += [(side * 42 * wide, -36, 361), (side * 28 * wide, -70, 357), (side * 10, -89, 356), (0, -91, 356)]
@@ -219,7 +243,9 @@ def paint_throat(body: Body, patient: Patient) -> None:
     over = (*_FLESH, "tongue", "skull", "mucosa")
     path = [(0, -26, 424), (0, -14, 408), (0, -13, 388), (0, -11, 366), (0, -16, 348)]
     body.paint("pharynx wall", tube(path, (13, 13, 13, 14, 12)), over=over, wobble=(0.6, 0.6))
-    body.paint("pharynx", tube(path, np.array((9, 8.5, 8, 9, 6)) * draw.around(1, 0.1)), over=("pharynx wall", "mucosa"))
+    body.paint(
+        "pharynx", tube(path, np.array((9, 8.5, 8, 9, 6)) * draw.around(1, 0.1)), over=("pharynx wall", "mucosa")
+    )
     lower = tube([(0, 4, 348), (0, 6, 332), (1, 9, 316)], (8, 8, 7))
     body.paint("pharynx wall", lower, over=over)
     frame = blend([ellipsoid((0, -24, 332), (20, 18, 18)), ellipsoid((0, -20, 314), (14, 14, 8))], 8)
@@ -228,19 +254,26 @@ def paint_throat(body: Body, patient: Patient) -> None:
     open_back = below((0, -16, 0), (0, 1, -0.1))
     body.paint("larynx cartilage", clip(shield, open_back), over=("larynx", *_FLESH))
     ring = shell(ellipsoid((0, -17, 315), (12, 12, 14)), 3)
-    body.paint("larynx cartilage", clip(ring, below((0, 0, 318), (0, 0, 1)), below((0, 0, 309), (0, 0, -1))), over="larynx")
+    body.paint(
+        "larynx cartilage", clip(ring, below((0, 0, 318), (0, 0, 1)), below((0, 0, 309), (0, 0, -1))), over="larynx"
+    )
     airway = [(0, -15, 350), (0, -19, 340), (0, -22, 331), (0, -19, 322), (0, -14, 309)]
-    body.paint("larynx airway", tube(airway, (7, 5.5, 3.2, 7, 8.8), 5), over=("larynx", "pharynx wall", "larynx cartilage"))
+    body.paint(
+        "larynx airway", tube(airway, (7, 5.5, 3.2, 7, 8.8), 5), over=("larynx", "pharynx wall", "larynx cartilage")
+    )
     hyoid = tube([(20, -8, 352), (13, -28, 350), (0, -36, 350), (-13, -28, 350), (-20, -8, 352)], 2.8, 6)
     body.paint("larynx cartilage", hyoid, over=_FLESH)
     thyroid = [tube([(s * 19, -16, 322), (s * 19, -18, 304), (s * 14, -22, 290)], (6, 9.5, 6)) for _, s in SIDES]
     gland = union(*thyroid, tube([(15, -24, 300), (0, -28, 299), (-15, -24, 300)], (5, 4, 5)))
     body.paint("thyroid gland", gland, over=_FLESH, wobble=(0.8, 0.6))
     for name, side in SIDES:
-        parotid = blend([
-            ellipsoid((side * 59, -10, 396), draw.radii((11, 20, 27), 0.07), (0, 0, -12 * side)),
-            ellipsoid((side * 50, 4, 388), draw.radii((12, 10, 18), 0.07)),
-        ], 10)  # fmt: skip
+        parotid = blend(
+            [
+                ellipsoid((side * 59, -10, 396), draw.radii((11, 20, 27), 0.07), (0, 0, -12 * side)),
+                ellipsoid((side * 50, 4, 388), draw.radii((12, 10, 18), 0.07)),
+            ],
+            10,
+        )
         over_gland = (*_FLESH, "skin")
         body.paint(f"{name} parotid gland", parotid, over=over_gland, wobble=(1.5, 0.8))
         sub = ellipsoid(draw.near((side * 35, -36, 354), 1.5), draw.radii((9, 16, 14), 0.07), (0, 0, -20 * side))
@@ -261,6 +294,12 @@ def paint_neck_vessels(body: Body, patient: Patient) -> None:
         artery = union(tube(common, np.array((3.6, 3.6, 4.6)) * size), tube(inner, np.array((3.4, 2.8, 2.5)) * size))
         artery = union(artery, tube(outer, np.array((2.8, 2.2, 1.8)) * size))
         wide = draw.between(0.75, 1.3)
-        vein = [(side * 38, -10, 262), (side * 35, 0, 300), (side * 37, 2, 340), (side * 37, 8, 380), (side * 33, 10, 412)]
+        vein = [
+            (side * 38, -10, 262),
+            (side * 35, 0, 300),
+            (side * 37, 2, 340),
+            (side * 37, 8, 380),
+            (side * 33, 10, 412),
+        ]
         body.paint(f"{name} jugular vein", tube(vein, np.array((7, 6.5, 6, 5, 4)) * wide, 10), over=over)
         body.paint(f"{name} carotid artery", artery, over=over)

@@ -28,7 +28,9 @@ def paint_lesions(body: Body, patient: Patient) -> None:
             at = draw.near(centre, largest * 0.45 if kind != "colon tumour" else 2)
             if kind == "liver tumour" or kind == "lung tumour":
                 at = draw.rng.uniform(*_ROOM[kind])
-            body.paint(kind, ellipsoid(at, draw.radii([radius] * 3, 0.12)), over=over, wobble=(0.1 * radius, 0.08 * radius))
+            body.paint(
+                kind, ellipsoid(at, draw.radii([radius] * 3, 0.12)), over=over, wobble=(0.1 * radius, 0.08 * radius)
+            )
 
 
 #: Lowest and highest body coordinates of the centres of lesions that are spread through their organ.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from fseft.phantom.shapes import Shape, Solid
 from fseft.phantom.tissues import TISSUE_IDS, TISSUES
 

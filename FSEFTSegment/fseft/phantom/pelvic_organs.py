@@ -14,12 +14,28 @@ def paint_pelvic_organs(body: Body, patient: Patient) -> None:
     draw = patient.draw("pelvic organs")
     full = draw.between(0.75, 1.25)
     centre = np.array((draw.around(0, 3), -18 + draw.around(0, 3), -272 + 10 * (full - 1)))
-    over = ("visceral fat", "fat", "muscle", "muscle fat", "small bowel", "small bowel content", "small bowel gas", "colon",
-            "stool", "colon gas", "soft", "vein")  # fmt: skip
+    over = (
+        "visceral fat",
+        "fat",
+        "muscle",
+        "muscle fat",
+        "small bowel",
+        "small bowel content",
+        "small bowel gas",
+        "colon",
+        "stool",
+        "colon gas",
+        "soft",
+        "vein",
+    )
     bladder = ellipsoid(centre, np.array((40, 32, 27)) * full, (14, 0, 0))
     if patient.female:
         uterus = blend(
-            [ellipsoid((draw.around(0, 5), 18, -258), (25, 20, 24), (-40, 0, 0)), ellipsoid((0, 26, -288), (15, 14, 22))], 16
+            [
+                ellipsoid((draw.around(0, 5), 18, -258), (25, 20, 24), (-40, 0, 0)),
+                ellipsoid((0, 26, -288), (15, 14, 22)),
+            ],
+            16,
         )
         body.paint("visceral fat", grow(uterus, 3), over=over[4:])
         body.paint("prostate or uterus", uterus, over=over, wobble=(1.2, 0.6))

@@ -11,7 +11,10 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
 Field = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-Point = Sequence[float]
+#: A position or size in mm: three numbers.
+Point = Sequence[float] | np.ndarray
+#: Radii in mm: one for all, or one per point.
+Radii = float | Sequence[float] | np.ndarray
 _FAR = 1e4
 
 
@@ -67,6 +70,11 @@ Solid = Shape | Union
 
 def _vector(values: Point) -> np.ndarray:
     return np.asarray(values, dtype=np.float32)
+
+
+def shift(point: Point, x: float, y: float, z: float) -> np.ndarray:
+    """``point`` moved by x, y, z mm."""
+    return np.asarray(point, dtype=float) + np.array((x, y, z))
 
 
 def union(*solids: Solid) -> Union:
@@ -126,7 +134,7 @@ def cone(start: Point, end: Point, radius_start: float, radius_end: float) -> Sh
     return Shape(lo, hi, field)
 
 
-def spline(points: Sequence[Point], step: float = 8.0) -> tuple[np.ndarray, np.ndarray]:
+def spline(points: Sequence[Point] | np.ndarray, step: float = 8.0) -> tuple[np.ndarray, np.ndarray]:
     """A smooth curve through ``points``: (N, 3) samples about ``step`` mm apart and (N,) knots in 0..len-1."""
     knots = np.asarray(points, dtype=np.float64)
     if len(knots) < 3:
@@ -140,7 +148,7 @@ def spline(points: Sequence[Point], step: float = 8.0) -> tuple[np.ndarray, np.n
     return curve, np.interp(samples, where, np.arange(len(knots)))
 
 
-def tube(points: Sequence[Point], radii: float | Sequence[float], step: float = 8.0) -> Union:
+def tube(points: Sequence[Point] | np.ndarray, radii: Radii, step: float = 8.0) -> Union:
     """A tube along the spline through ``points``; ``radii`` in mm, one or one per point."""
     curve, at = spline(points, step)
     per_point = np.broadcast_to(np.asarray(radii, dtype=np.float64), (len(points),))
@@ -220,6 +228,11 @@ def grow(shape: Shape, amount: float) -> Shape:
 
     pad = 3 * max(amount, 0.0)
     return Shape(shape.lo - pad, shape.hi + pad, field)
+
+
+def everywhere(lo: Point, hi: Point) -> Shape:
+    """The whole of a box; for layers whose outline is a region."""
+    return Shape(_vector(lo), _vector(hi), lambda x, y, z: np.full(x.shape, -1, dtype=np.float32))
 
 
 def below(point: Point, normal: Point) -> Shape:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from fseft.phantom.frame import CAGE, SIDES, VERTEBRAE, Draw, Patient, Vertebra, canal_y, spine_y
 from fseft.phantom.painting import Body
 from fseft.phantom.shapes import (
-    Shape, Solid, below, blend, clip, cone, cut, ellipsoid, grow, shell, spline, tube, tube_through, union,
-)  # fmt: skip
+    Shape,
+    Solid,
+    below,
+    blend,
+    clip,
+    cone,
+    cut,
+    ellipsoid,
+    grow,
+    shell,
+    spline,
+    tube,
+    tube_through,
+    union,
+)
 
 
 def paint_spine_muscles(body: Body, patient: Patient) -> None:
@@ -36,7 +51,7 @@ def paint_spine(body: Body, patient: Patient) -> None:
     bulk = draw.around(1, 0.04)
     ordered = sorted(VERTEBRAE, key=lambda v: v.z)
     discs = []
-    for low, high in zip(ordered[:-1], ordered[1:], strict=True):
+    for low, high in pairwise(ordered):
         middle = (low.z + low.half_height + high.z - high.half_height) / 2
         height = (high.z - high.half_height - low.z - low.half_height) / 2 + 1.5
         y = (low.y + high.y) / 2
@@ -80,7 +95,9 @@ def _processes(vertebra: Vertebra, bulk: float) -> list[Solid]:
         end = (side * across, canal + behind, z + (0 if lumbar else 3))
         parts.append(union(cone(front, corner, thickness, thickness), cone(corner, back, thickness, thickness)))
         parts.append(cone(corner, end, thickness, thickness * 0.7))
-        facets = ellipsoid((side * (reach + 5), canal + 5, z - vertebra.half_height), (5.5, 6, vertebra.half_height * 0.8))
+        facets = ellipsoid(
+            (side * (reach + 5), canal + 5, z - vertebra.half_height), (5.5, 6, vertebra.half_height * 0.8)
+        )
         parts.append(facets)
     parts.append(cone((0, canal + 13, z - 4), tip, thickness * 0.8, thickness * 0.8))
     return parts
@@ -142,7 +159,10 @@ def paint_ribs(body: Body, patient: Patient) -> None:
         angles = np.linspace(0.28, end, 14)
         points = [_cage_point(a, start - drop * ((a - 0.28) / 2.4) ** 1.1) for a in angles]
         for name, side in SIDES:
-            path = [(side * 15, vertebra.y + 14, start), (side * 28, canal_y(start) + 8, start)]
+            path: list[tuple[float, float, float]] = [
+                (side * 15, vertebra.y + 14, start),
+                (side * 28, canal_y(start) + 8, start),
+            ]
             path += [(side * x, y, z) for x, y, z in points]
             curve, _ = spline(path, 11)
             body.paint(f"{name} ribs", tube_through(curve, np.full(len(curve), thick)), wobble=(0.2, 0.4))
@@ -241,5 +261,14 @@ def _paint_femur(body: Body, name: str, side: int, hip: tuple[float, float, floa
     trochanter = ellipsoid((x + side * 42, y + 12, z - 22), (15, 19, 24))
     body.paint("muscle fat", ellipsoid(hip, (26.5, 26.5, 26.5)), over=("muscle", "fat", "visceral fat"))
     body.paint(f"{name} femur", union(head, trochanter, tube(neck, (18, 16, 19)), tube(shaft, (19, 15, 14), 20)))
-    marrow: list[Solid] = [grow(head, -2), grow(trochanter, -2.5), tube(neck, (15, 12.5, 15)), tube(shaft, (14, 8, 6.5), 20)]
+    marrow: list[Solid] = [
+        grow(head, -2),
+        grow(trochanter, -2.5),
+        tube(neck, (15, 12.5, 15)),
+        tube(shaft, (14, 8, 6.5), 20),
+    ]
     body.paint(f"{name} femur marrow", union(*marrow), over=f"{name} femur")
+    if draw.chance(0.05):
+        # An artificial hip: ball, neck and stem.
+        stem = tube([hip, neck[1], (x + side * 38, y + 8, z - 40), (x + side * 33, y + 3, z - 110)], (7, 7, 9, 5))
+        body.paint("metal", union(ellipsoid(hip, (15, 15, 15)), stem))

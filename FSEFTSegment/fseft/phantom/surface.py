@@ -6,7 +6,7 @@ import numpy as np
 
 from fseft.phantom.frame import CAGE, SIDES, TRUNK, Patient
 from fseft.phantom.painting import Body
-from fseft.phantom.shapes import Shape, Solid, cone, ellipsoid, grow, profile, tube, union
+from fseft.phantom.shapes import Shape, Solid, cone, ellipsoid, everywhere, grow, profile, shift, tube, union
 
 SKIN_MM = 2.2
 
@@ -23,8 +23,7 @@ def paint_surface(body: Body, patient: Patient) -> None:
     _paint_arms(body, patient, float(fat[0]))
     body.regions["trunk"] = profile(TRUNK)
     trunk = body.regions["trunk"]
-    everywhere = Shape(trunk.lo, trunk.hi, lambda x, y, z: np.full(x.shape, -1, dtype=np.float32))
-    body.paint("muscle", everywhere, within="trunk")
+    body.paint("muscle", everywhere(trunk.lo, trunk.hi), within="trunk")
     for _, side in SIDES:
         # Shoulder and buttock muscles stand out of the stacked cross-sections.
         body.paint("muscle", ellipsoid((side * 148, 20, 236), (38, 44, 50)), wobble=(1, 0.6), over=("fat", "skin"))
@@ -38,12 +37,12 @@ def _fatty_trunk(patient: Patient, fat: np.ndarray) -> Shape:
     """The trunk with fat; more at the belly and hips, little at the neck."""
     levels = []
     for z, side, front, back in TRUNK:
-        share = float(np.interp(z, [-370, -250, -100, 20, 150, 260, 310, 425], [1.0, 1.25, 1.2, 0.9, 0.8, 0.9, 0.5, 0.4]))
+        share = float(
+            np.interp(z, [-370, -250, -100, 20, 150, 260, 310, 425], [1.0, 1.25, 1.2, 0.9, 0.8, 0.9, 0.5, 0.4])
+        )
         belly = float(np.interp(z, [-300, -220, -110, 0, 60], [0.7, 1.0, 1.0, 0.9, 0.7]))
         bulge = 24 * patient.visceral * float(np.interp(z, [-260, -150, -50, 60], [0, 1, 0.8, 0]))
-        levels.append(
-            (z, side + fat[0] * share, front - fat[1] * share * belly - 0.3 * bulge, back + fat[2] * share)
-        )
+        levels.append((z, side + fat[0] * share, front - fat[1] * share * belly - 0.3 * bulge, back + fat[2] * share))
     return profile(levels)
 
 
@@ -71,15 +70,14 @@ def _paint_arms(body: Body, patient: Patient, fat: float) -> None:
             path = [(side * 160, 20, 238), (side * 168, 14, 330), (side * 150, 10, 480), (side * 110, 0, 600)]
         else:
             path = [(side * 160, 20, 238), (side * 188, 26, 120), (side * 196, 16, -40), (side * 190, -10, -230)]
-        path = [tuple(draw.near(p, 4 if i else 0)) for i, p in enumerate(path)]
-        if not patient.arms_up:
-            path = [(x + side * (fat + 2 * (i > 0)), y, z) for i, (x, y, z) in enumerate(path)]
+        aside = 0.0 if patient.arms_up else side * fat
+        places = [shift(draw.near(p, 4 if i else 0), aside, 0, 0) for i, p in enumerate(path)]
         muscle = (46.0, 42.0, 36.0, 28.0)
         thick = [r + fat * 0.45 for r in muscle]
-        body.paint("skin", tube(path, [r + SKIN_MM for r in thick], 30), over="air")
-        body.paint("fat", tube(path, thick, 30), over=("air", "skin"))
-        body.paint("muscle", tube(path, muscle, 30), over=("air", "skin", "fat"), wobble=(0.8, 0.5))
-        bone = [path[0], path[1], path[2]]
+        body.paint("skin", tube(places, [r + SKIN_MM for r in thick], 30), over="air")
+        body.paint("fat", tube(places, thick, 30), over=("air", "skin"))
+        body.paint("muscle", tube(places, muscle, 30), over=("air", "skin", "fat"), wobble=(0.8, 0.5))
+        bone = places[:3]
         body.paint(f"{name} humerus", tube(bone, (13, 11, 11), 30))
         body.paint(f"{name} humerus marrow", tube(bone, (9, 6, 6), 30))
         head = (side * 150, 18, 247)
@@ -92,7 +90,9 @@ def _paint_fat_planes(body: Body) -> None:
     for side in (1, -1):
         body.paint("fat", ellipsoid((side * 128, 12, 190), (17, 34, 46)), over="muscle", wobble=(3, 2))
     trunk = body.regions["trunk"]
-    body.paint("muscle fat", _sheets(trunk.lo, trunk.hi), over="muscle", within="trunk", clearance=4, wobble=(0.1, 0.06))
+    body.paint(
+        "muscle fat", _sheets(trunk.lo, trunk.hi), over="muscle", within="trunk", clearance=4, wobble=(0.1, 0.06)
+    )
 
 
 def _sheets(lo: np.ndarray, hi: np.ndarray) -> Shape:

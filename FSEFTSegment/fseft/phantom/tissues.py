@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from fseft.structures import PUBLISHED_CLASSES, Structure, number_structures
 
 #: Structures that the published classes lack; numbered after them.

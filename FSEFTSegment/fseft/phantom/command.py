@@ -1,0 +1,71 @@
+"""Folders of synthetic scans, in the layout that support sets and pretraining read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from fseft.errors import InputError
+from fseft.files import replace_whole
+from fseft.phantom.generator import make_phantom
+from fseft.reporting import SILENT, Reporter
+from fseft.scan.writing import write_labelmap, write_scan
+
+
+def write_phantoms(
+    folder: Path,
+    count: int,
+    seed: int,
+    region: str,
+    spacing_mm: tuple[float, float, float],
+    reporter: Reporter = SILENT,
+) -> list[tuple[Path, Path]]:
+    """Write ``images/<name>.nii.gz``, ``labels/<name>.nii.gz`` and a ``dataset.json`` that lists both.
+
+    Args:
+        folder: made when absent; files of the same names are replaced.
+        count: how many patients; their seeds are ``seed``, ``seed`` + 1, ...
+        seed: of the first patient.
+        region: see :func:`fseft.phantom.make_phantom`.
+        spacing_mm: (x, y, z).
+        reporter: hears of every finished patient.
+
+    Returns:
+        The scan's and the labelmap's path of each patient.
+
+    Raises:
+        InputError: "phantom-bad-count", or as :func:`fseft.phantom.make_phantom`.
+        ResourceError: "disk-full", "cannot-write".
+        Cancelled: between two patients; ``dataset.json`` is then not written.
+    """
+    if count < 1:
+        raise InputError("phantom-bad-count", f"{count} phantoms cannot be made.", "Ask for 1 or more.")
+    written: list[tuple[Path, Path]] = []
+    values: dict[str, int] = {}
+    for number in range(count):
+        reporter.check_cancelled()
+        phantom = make_phantom(seed + number, region, spacing_mm)
+        name = f"{phantom.scan.name}.nii.gz"
+        paths = folder / "images" / name, folder / "labels" / name
+        write_scan(phantom.scan, paths[0])
+        write_labelmap(phantom.labels, phantom.scan.geometry, paths[1], phantom.structures)
+        values.update({s.name: s.value for s in phantom.structures})
+        written.append(paths)
+        reporter.progress("phantoms", number + 1, count, name)
+    _write_description(folder, written, values)
+    return written
+
+
+def _write_description(folder: Path, written: list[tuple[Path, Path]], values: dict[str, int]) -> None:
+    pairs = [{"image": f"images/{scan.name}", "label": f"labels/{labels.name}"} for scan, labels in written]
+    description = {
+        "name": "FSEFT phantoms",
+        "description": "Synthetic CT scans of schematic bodies; no patient data.",
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, **dict(sorted(values.items(), key=lambda item: item[1]))},
+        "file_ending": ".nii.gz",
+        "numTraining": len(pairs),
+        "training": pairs,
+    }
+    with replace_whole(folder / "dataset.json") as partial:
+        partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
