@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from fseft.models.adapted_model import AdaptedModel, SizePrior, check_name
 from fseft.priors.from_support import prior_from_volumes
 from fseft.reporting import SILENT, Reporter
 from fseft.scan.annotation import Annotation, SparseSlices, read_annotation
+from fseft.scan.geometry import Geometry
 from fseft.scan.reading import read_scan
 from fseft.segmentation.volumes import measure
 from fseft.structures import Structure
@@ -43,6 +45,7 @@ class CaseFiles:
         name: for messages; never stored.
         sparse: "no", or "auto" / "x" / "y" / "z" when only some slices along that index axis are annotated.
         structures: names annotated in this case; None means all of the support set that the file declares.
+        others: what becomes of labels that are no structure of the support set.
     """
 
     scan: Path
@@ -50,6 +53,7 @@ class CaseFiles:
     name: str
     sparse: str = "no"
     structures: tuple[str, ...] | None = None
+    others: Literal["refuse", "background"] = "refuse"
 
 
 @dataclass(frozen=True)
@@ -129,8 +133,8 @@ def make_trained_adapter(
         if method.learning_rate == 0:
             return adapter.eval(), TrainingCurve(stopped="not trained")
         if settings.head_start == "fitted":
-            novel = [i for i, s in enumerate(structures) if pretrained_row(s, source.specification) is None]
-            fit_head(adapter.head, cases, novel, np.random.default_rng(settings.seed + FIT_SEED))
+            base = [pretrained_row(s, source.specification) is not None for s in structures]
+            fit_head(adapter.head, cases, base, np.random.default_rng(settings.seed + FIT_SEED))
         rate = method.learning_rate if settings.learning_rate is None else settings.learning_rate
         names = [structure.name for structure in structures]
         curve = train_adapter(adapter, cases, names, rate, settings, compute, reporter)
@@ -182,7 +186,7 @@ def load_cases(
     for number, files in enumerate(cases):
         reporter.progress("cases", number, len(cases), files.name)
         reporter.check_cancelled()
-        scan = read_scan(files.scan, name=files.name)
+        scan = read_scan(files.scan, name=files.name, reporter=reporter)
         if scan.content_key in seen:
             raise InputError(
                 "scan-twice",
@@ -192,7 +196,8 @@ def load_cases(
         seen[scan.content_key] = files.name
         wanted = [s for s in structures if files.structures is None or s.name in files.structures]
         sparse = None if files.sparse == "no" else SparseSlices(axis=_sparse_axis(files.sparse))
-        annotation = read_annotation(files.annotation, scan, wanted, sparse)
+        others = files.others if files.structures is None else "background"
+        annotation = read_annotation(files.annotation, scan, wanted, sparse, reporter, others)
         features = source.features(scan, reporter)
         case = make_support_case(files.name, features, annotation, structures)
         loaded.append(LoadedCase(case, _whole_volumes(annotation, scan.geometry), scan.content_key))
@@ -201,8 +206,8 @@ def load_cases(
     return loaded
 
 
-def _sparse_axis(text: str) -> str | int:
-    axes: dict[str, str | int] = {"auto": "auto", "x": 0, "y": 1, "z": 2}
+def _sparse_axis(text: str) -> Literal["auto", 0, 1, 2]:
+    axes: dict[str, Literal["auto", 0, 1, 2]] = {"auto": "auto", "x": 0, "y": 1, "z": 2}
     if text not in axes:
         raise InputError(
             "sparse-axis-unknown", f"{text!r} is not a way to annotate slices.", "Use no, auto, x, y or z."
@@ -222,7 +227,7 @@ def _require_examples(structures: Sequence[Structure], cases: Sequence[SupportCa
         )
 
 
-def _whole_volumes(annotation: Annotation, geometry) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def _whole_volumes(annotation: Annotation, geometry: Geometry) -> dict[str, float]:
     """Volumes (ml) of structures that are wholly annotated and not cut by the scan's border."""
     if annotation.annotated is not None:
         return {}

@@ -1,4 +1,8 @@
-"""The head's start for novel structures: a logistic regression on sampled voxels, convex and solved in seconds."""
+"""The head's start: a logistic regression on sampled voxels, convex and solved in seconds.
+
+A structure that the backbone was pretrained on is pulled towards its pretrained row instead of towards zero, so a
+good zero-shot head stays what it is and a poor one gives way.
+"""
 
 from __future__ import annotations
 
@@ -13,69 +17,65 @@ from fseft.adapters.head import LinearHead
 
 VOXELS_PER_CASE = 6000
 RIDGE = 1e-3
+#: Foreground share that the scores are calibrated for: about that of a box around the structure. Errors far from
+#: it are what training on crops removes.
+FOREGROUND_SHARE = 0.15
 
 
 def fit_head(
     head: LinearHead,
     cases: Sequence[SupportCase],
-    rows: Sequence[int],
+    base: Sequence[bool],
     generator: np.random.Generator,
 ) -> None:
-    """Fit one-against-rest logistic regressions for some structures and write them into the head.
-
-    Foreground and background are sampled in equal parts and the bias is corrected for it afterwards, so that the
-    fitted scores are calibrated for the true, far rarer foreground.
+    """Fit one-against-rest logistic regressions and write them into the head.
 
     Args:
         head: changed in place; one row per structure, after the background row when there are several.
         cases: the support set.
-        rows: structures (0-based) to fit; others stay.
+        base: per structure, whether its row holds a pretrained start to stay close to.
         generator: source of randomness.
     """
     offset = 0 if head.outputs == 1 else 1
-    for structure in rows:
+    for structure, pretrained in enumerate(base):
         drawn = [_sample(case, structure, generator) for case in cases if case.known[structure]]
         sampled = [part for part in drawn if part is not None]
         if not sampled:
             continue
-        features = torch.cat([s[0] for s in sampled])
-        targets = torch.cat([s[1] for s in sampled])
-        prior = float(np.mean([s[2] for s in sampled]))
-        weight, bias = logistic_regression(features, targets)
-        bias = bias + float(np.log(prior / (1 - prior)))
-        _write_row(head, structure + offset, weight, bias)
+        features = torch.cat([part[0] for part in sampled])
+        targets = torch.cat([part[1] for part in sampled])
+        row = structure + offset
+        start = _read_row(head, row) if pretrained else None
+        _write_row(head, row, *logistic_regression(features, targets, start))
 
 
-def _sample(case: SupportCase, structure: int, generator: np.random.Generator) -> tuple[Tensor, Tensor, float] | None:
-    """Balanced features, targets and the log-odds-relevant foreground share of one case."""
+def _sample(case: SupportCase, structure: int, generator: np.random.Generator) -> tuple[Tensor, Tensor] | None:
+    """Features and targets of one case, about half of them foreground; None where the structure is absent."""
     foreground = case.foreground[structure]
     if foreground.size == 0:
         return None
-    others = np.concatenate([f for i, f in enumerate(case.foreground) if i != structure] or [np.empty(0, np.int64)])
     half = VOXELS_PER_CASE // 2
-    positive = generator.choice(foreground, min(half, foreground.size), replace=False)
-    parts = [generator.choice(case.background, min(half, case.background.size), replace=False)]
-    if others.size:
-        parts.append(generator.choice(others, min(half // 4, others.size), replace=False))
-    negative = np.concatenate(parts)
-    index = np.concatenate([positive, negative])
+    others = np.concatenate([np.empty(0, np.int64), *(f for i, f in enumerate(case.foreground) if i != structure)])
+    parts = [generator.choice(foreground, min(half, foreground.size), replace=False)]
+    for pool, count in ((case.background, half), (others, half // 4)):
+        if pool.size:
+            parts.append(generator.choice(pool, min(count, pool.size), replace=False))
+    index = np.concatenate(parts)
     points = np.stack(np.unravel_index(index, case.labels.shape), axis=1)
-    targets = torch.cat([torch.ones(positive.size), torch.zeros(negative.size)])
-    return case.features.at_points(points), targets, _share_near(foreground.size)
+    targets = torch.zeros(index.size)
+    targets[: parts[0].size] = 1.0
+    return case.features.at_points(points), targets
 
 
-def _share_near(foreground: int) -> float:
-    """Foreground share to calibrate for: that of a box around the structure, not of the whole body, since errors
-    far away are what training on crops removes."""
-    return 0.15 if foreground else 0.5
-
-
-def logistic_regression(features: Tensor, targets: Tensor, iterations: int = 60) -> tuple[Tensor, float]:
-    """Ridge logistic regression with balanced classes, by L-BFGS on standardised features.
+def logistic_regression(
+    features: Tensor, targets: Tensor, start: tuple[Tensor, float] | None = None, iterations: int = 60
+) -> tuple[Tensor, float]:
+    """Ridge logistic regression by L-BFGS on standardised features, classes weighted to the calibrated share.
 
     Args:
         features: (n, channels).
         targets: (n,) 0 or 1.
+        start: weights and bias to stay close to; zero without.
         iterations: L-BFGS iterations at most.
 
     Returns:
@@ -83,23 +83,33 @@ def logistic_regression(features: Tensor, targets: Tensor, iterations: int = 60)
     """
     mean, deviation = features.mean(dim=0), features.std(dim=0).clamp_min(1e-4)
     standardised = (features - mean) / deviation
-    weight = torch.zeros(features.shape[1] + 1, requires_grad=True)
+    centre = torch.zeros(features.shape[1] + 1)
+    if start is not None:
+        centre[:-1] = start[0] * deviation
+        centre[-1] = start[1] + float((start[0] * mean).sum())
+    solution = centre.clone().requires_grad_(True)
     positive = targets.sum().clamp_min(1)
-    balance = torch.where(targets > 0, 0.5 / positive, 0.5 / (len(targets) - positive).clamp_min(1))
-    optimiser = torch.optim.LBFGS([weight], max_iter=iterations, line_search_fn="strong_wolfe")
+    negative = (len(targets) - positive).clamp_min(1)
+    weights = torch.where(targets > 0, FOREGROUND_SHARE / positive, (1 - FOREGROUND_SHARE) / negative)
+    optimiser = torch.optim.LBFGS([solution], max_iter=iterations, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        scores = standardised @ weight[:-1] + weight[-1]
+        scores = standardised @ solution[:-1] + solution[-1]
         losses = torch.nn.functional.binary_cross_entropy_with_logits(scores, targets, reduction="none")
-        total = (losses * balance).sum() + RIDGE * weight[:-1].square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        total = (losses * weights).sum() + RIDGE * (solution - centre)[:-1].square().sum()
+        total.backward()
         return total
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
-    solution = weight.detach()
-    unscaled = solution[:-1] / deviation
-    return unscaled, float(solution[-1] - (unscaled * mean).sum())
+    optimiser.step(closure)
+    fitted = solution.detach()
+    unscaled = fitted[:-1] / deviation
+    return unscaled, float(fitted[-1] - (unscaled * mean).sum())
+
+
+def _read_row(head: LinearHead, row: int) -> tuple[Tensor, float]:
+    weight = torch.cat([level[row].detach().flatten() for level in head.weights])
+    return weight, float(head.bias[row].detach())
 
 
 @torch.no_grad()

@@ -21,7 +21,8 @@ class AdaptationSettings:
         learning_rate: None takes the method's published one.
         weight_decay: of AdamW.
         cross_entropy: weight of the cross-entropy beside the Dice loss; 0 is the published loss.
-        head_start: "fitted" (logistic regression on sampled voxels for novel structures) or "random".
+        head_start: "fitted" (logistic regression on sampled voxels, near the pretrained rows) or "pretrained" (base
+            structures start exactly as zero-shot, novel ones at random).
         background: start of the background row with several structures, "zero" or "xavier".
         epochs: passes over the support set, at most.
         steps: optimiser steps, at most; None leaves only ``epochs``.
@@ -57,7 +58,7 @@ class AdaptationSettings:
             crops_per_step=6,
             learning_rate=None,
             cross_entropy=0.0,
-            head_start="random",
+            head_start="pretrained",
             background="xavier",
             steps=None,
             seed=seed,

@@ -53,17 +53,12 @@ class LinearHead(nn.Module):
         Returns:
             (batch, outputs, x, y, z) logits on the finest level's grid.
         """
-        total: Tensor | None = None
-        previous = self.strides[-1]
-        # Coarse to fine, doubling on the way: each addition happens at the smallest grid it can.
-        for position in range(len(self.levels) - 1, -1, -1):
-            scores = self.levels[position](levels[position])
-            if total is not None:
-                total = upsample(total, previous // self.strides[position])
-                scores = scores + total
-            total, previous = scores, self.strides[position]
-        assert total is not None
-        return total
+        finest = self.strides[0]
+        scores = [
+            upsample(layer(level), stride // finest)
+            for layer, level, stride in zip(self.levels, levels, self.strides, strict=True)
+        ]
+        return torch.stack(scores).sum(dim=0) if len(scores) > 1 else scores[0]
 
     @torch.no_grad()
     def copy_row(self, row: int, other: LinearHead, other_row: int) -> None:

@@ -55,13 +55,22 @@ def save_backbone(network: Backbone, folder: Path, half: bool = True) -> Backbon
     return specification
 
 
+def load_specification(folder: Path) -> BackboneSpecification:
+    """The specification of a backbone folder.
+
+    Raises:
+        BackboneError: when it is missing or malformed.
+    """
+    return BackboneSpecification.read(folder / SPECIFICATION_FILE)
+
+
 def load_backbone(folder: Path) -> Backbone:
     """Read a backbone folder: network in evaluation mode, single precision, on the CPU, frozen.
 
     Raises:
         BackboneError: "backbone-weights-damaged" when the digest or the tensors do not match the specification.
     """
-    specification = BackboneSpecification.read(folder / SPECIFICATION_FILE)
+    specification = load_specification(folder)
     path = folder / WEIGHTS_FILE
     hint = "Remove the backbone and install or import it again."
     if not path.is_file():

@@ -24,6 +24,8 @@ from fseft.reporting import SILENT, Reporter
 from fseft.scan.scan import Scan
 
 FLOAT16_LIMIT = 6.0e4
+CPU_BATCH = 1
+GPU_BATCH = 4
 
 #: Makes a level's writable float16 array from its index and shape.
 AllocateArray = Callable[[int, tuple[int, ...]], np.ndarray]
@@ -80,7 +82,7 @@ class _WindowRunner:
         self.network = network.to(compute.device)
         self.compute = compute
         self.reporter = reporter
-        self.batch = 1 if compute.device.type == "cpu" else 4
+        self.batch = CPU_BATCH if compute.device.type == "cpu" else GPU_BATCH
         self._air: list[Tensor] | None = None
 
     def run(
@@ -128,7 +130,7 @@ class _WindowRunner:
             torch.cuda.empty_cache()
         if self.batch > 1:
             self.batch //= 2
-            self.reporter.log(f"GPU memory is short: continuing with {self.batch} windows at a time.", "warning")
+            self.reporter.log(f"Memory is short: continuing with {self.batch} windows at a time.", "warning")
             return True
         if self.compute.device.type != "cpu":
             self.compute = Compute(torch.device("cpu"), None)
@@ -169,7 +171,7 @@ class _SlabBlender:
             stride, weights = self.strides[level], self.weights[level]
             x, y = (begin // stride for begin in start[:2])
             region = (slice(x, x + weights.shape[0]), slice(y, y + weights.shape[1]))
-            self.sums[level][(slice(None), *region)] += values * weights
+            self.sums[level][:, region[0], region[1]] += values * weights
             self.norms[level][region] += weights
 
     def close(self) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 from fseft.adapters.head import LinearHead
 from fseft.backbones.library import find_backbone
 from fseft.backbones.networks import Backbone
-from fseft.backbones.specification import BackboneSpecification
-from fseft.backbones.weights import SPECIFICATION_FILE, load_backbone
+from fseft.backbones.weights import load_backbone, load_specification
 from fseft.compute import Compute
 from fseft.features.cache import FeatureCache
 from fseft.features.volume import FeatureVolume
@@ -30,7 +29,7 @@ class FeatureSource:
         self.folder = folder
         self.compute = compute
         self.cache = cache or FeatureCache()
-        self.specification = BackboneSpecification.read(folder / SPECIFICATION_FILE)
+        self.specification = load_specification(folder)
 
     @classmethod
     def of_backbone(cls, backbone_id: str, compute: Compute, cache: FeatureCache | None = None) -> FeatureSource:

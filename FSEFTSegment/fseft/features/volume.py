@@ -71,8 +71,9 @@ def _block(array: np.ndarray, start: Sequence[int], size: Sequence[int], stride:
     extent = [value // stride + 2 * context for value in size]
     inside = [slice(max(0, b), min(limit, b + e)) for b, e, limit in zip(begin, extent, array.shape[1:], strict=True)]
     block = np.zeros((array.shape[0], *extent), dtype=array.dtype)
-    target = tuple(slice(s.start - b, s.stop - b) for s, b in zip(inside, begin, strict=True))
-    block[(slice(None), *target)] = array[(slice(None), *inside)]
+    target = [slice(s.start - b, s.stop - b) for s, b in zip(inside, begin, strict=True)]
+    into, out_of = (slice(None), *target), (slice(None), *inside)
+    block[into] = array[out_of]
     return block
 
 

@@ -25,7 +25,9 @@ class WindowPlan:
     starts: tuple[tuple[int, int, int], ...]
 
 
-def plan_windows(shape: Sequence[int], specification: BackboneSpecification, overlap: float | None = None) -> WindowPlan:
+def plan_windows(
+    shape: Sequence[int], specification: BackboneSpecification, overlap: float | None = None
+) -> WindowPlan:
     """MONAI's dense windows: the interval is ``patch * (1 - overlap)`` and the last one ends at the border.
 
     The interval is rounded down to the largest stride so that windows begin on every level's voxels.

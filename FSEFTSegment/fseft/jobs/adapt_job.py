@@ -1,7 +1,7 @@
 """The job "adapt".
 
 Parameters: ``name``; ``cases`` [{``scan``, ``annotation``, ``name``, ``sparse`` "no"|"auto"|"x"|"y"|"z",
-``structures`` names annotated in this case or null}]; ``structures`` [{``name``, ``value``, ``color``,
+``structures`` names annotated in this case or null, ``others`` "refuse"|"background": labels of no structure}]; ``structures`` [{``name``, ``value``, ``color``,
 ``terminology``}]; ``backbone`` (default "fseft-mini"); ``method``; ``protocol`` "default"|"published";
 ``settings`` overrides of :class:`AdaptationSettings`; ``device``; ``seed``; ``output`` model folder, or null for the
 library; ``replace`` an existing model (default true).
@@ -60,6 +60,7 @@ def read_case(entry: Parameters) -> CaseFiles:
         entry.text("name", scan.name),
         entry.text("sparse", "no"),
         entry.names("structures"),
+        "background" if entry.text("others", "refuse") == "background" else "refuse",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -54,6 +55,7 @@ def read_annotation(
     structures: Sequence[Structure] | None = None,
     sparse: SparseSlices | None = None,
     reporter: Reporter = SILENT,
+    others: Literal["refuse", "background"] = "refuse",
 ) -> Annotation:
     """Read an annotation onto a scan's grid.
 
@@ -69,6 +71,7 @@ def read_annotation(
         structures: what to look for.
         sparse: given when only some slices were annotated.
         reporter: hears warnings.
+        others: what becomes of labels and segments that no structure of the list has.
 
     Raises:
         AnnotationError: "annotation-empty", "annotation-not-labels", "annotation-is-scan",
@@ -87,9 +90,9 @@ def read_annotation(
         )
     values = _present_values(array, geometry, scan, path.name)
     if segments:
-        labels, covered = _labels_of_segments(array, segments, structures, path.name, reporter)
+        labels, covered = _labels_of_segments(array, segments, structures, path.name, reporter, others)
     else:
-        labels, covered = _labels_by_value(array, values, structures, path.name)
+        labels, covered = _labels_by_value(array, values, structures, path.name, others)
     if not labels.any():
         raise AnnotationError(
             "annotation-empty",
@@ -167,7 +170,7 @@ def _not_labels(what: str, why: str) -> AnnotationError:
 
 
 def _labels_by_value(
-    array: np.ndarray, values: np.ndarray, structures: Sequence[Structure] | None, what: str
+    array: np.ndarray, values: np.ndarray, structures: Sequence[Structure] | None, what: str, others: str
 ) -> tuple[np.ndarray, tuple[Structure, ...]]:
     labels = array.astype(np.uint16)
     if structures is None:
@@ -175,7 +178,9 @@ def _labels_by_value(
         return labels, tuple(named)
     known = {s.value for s in structures}
     unknown = [int(v) for v in values if int(v) not in known]
-    if unknown:
+    if unknown and others == "background":
+        labels[~np.isin(labels, sorted(known))] = 0
+    elif unknown:
         listed = ", ".join(f"{s.value} {s.name}" for s in structures)
         raise AnnotationError(
             "annotation-unknown-label",
@@ -191,6 +196,7 @@ def _labels_of_segments(
     structures: Sequence[Structure] | None,
     what: str,
     reporter: Reporter,
+    others: str,
 ) -> tuple[np.ndarray, tuple[Structure, ...]]:
     """One labelmap from the layers of a segmentation; where segments overlap the later one wins."""
     matched = number_segments(segments) if structures is None else [_match(s.name, structures) for s in segments]
@@ -203,7 +209,7 @@ def _labels_of_segments(
             value_of_rank[number + 1] = structure.value
             if structure not in covered:
                 covered.append(structure)
-        elif present[number]:
+        elif present[number] and others == "refuse":
             raise _unknown_structure(segments[number].name, structures or (), what)
     return value_of_rank[ranks], tuple(covered)
 

@@ -30,7 +30,7 @@ class CompactUNetBackbone(Backbone):
     """U-Net with strides 2, 4, 8, 16 and a full-resolution detail level.
 
     Architecture parameters: ``detail`` (channels at full resolution), ``widths`` (channels at strides 2, 4, 8, 16).
-    Features, finest first: detail level, then the decoder at strides 2, 4 and 8.
+    Features, finest first: detail level, then the decoder at strides 2, 4 and 8, as many as the specification lists.
     """
 
     def __init__(self, specification: BackboneSpecification) -> None:
@@ -62,4 +62,4 @@ class CompactUNetBackbone(Backbone):
             raised = upsample(self.lateral[depth](volume), 2)
             volume = self.decoder[depth](torch.cat([raised, skips[depth]], dim=1))
             levels.append(volume)
-        return [detail, *reversed(levels)]
+        return [detail, *reversed(levels)][: len(self.specification.levels)]

@@ -23,7 +23,7 @@ class SwinUnetrBackbone(Backbone):
             spatial_dims=3,
         )
         # The head lives in `Backbone`; with the identity in its place the network returns its features.
-        self.network.out = nn.Identity()
+        self.network.out = nn.Identity()  # type: ignore[assignment]
 
     def features(self, windowed: Tensor) -> list[Tensor]:
         return [self.network(windowed)]

@@ -1,0 +1,80 @@
+"""``fseft evaluate``: predictions against references."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fseft.errors import InputError
+from fseft.reporting import Reporter
+from fseft.scan.reading import FILE_ENDINGS, stem_of
+
+SUMMARY = "Score labelmaps: Dice, surface Dice, HD95 and volume error on the native grid."
+EXAMPLES = """\
+Folders are matched by file name without its ending; structures by name, or by label value.
+
+Examples:
+  fseft evaluate --prediction result.seg.nrrd --reference truth.nii.gz --labels dataset.json
+  fseft evaluate --prediction results/ --reference labels/ --csv scores.csv --cases"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("--prediction", type=Path, required=True, help="a labelmap or a folder of them")
+    parser.add_argument("--reference", type=Path, required=True, help="a labelmap or a folder of them")
+    parser.add_argument("--labels", type=Path, help="JSON with names and values, for labelmaps without names")
+    parser.add_argument("--tolerance", type=float, default=2.0, help="of the surface Dice, mm (default 2)")
+    parser.add_argument("--cases", action="store_true", help="print every case, not only the means")
+    parser.add_argument("--csv", type=Path, help="also write the table as CSV")
+    parser.add_argument("--json", type=Path, help="also write the table as JSON")
+
+
+def run(options: argparse.Namespace, reporter: Reporter) -> None:
+    """Run the command."""
+    import dataclasses
+
+    from fseft.jobs.evaluate_job import make_table
+    from fseft.scan.segments import structures_from_json
+
+    pairs = match_labelmaps(options.prediction, options.reference)
+    structures = structures_from_json(options.labels) if options.labels else ()
+    table = make_table(
+        {
+            "pairs": [{"prediction": str(p), "reference": str(r)} for p, r in pairs],
+            "structures": [dataclasses.asdict(structure) for structure in structures],
+            "tolerance_mm": options.tolerance,
+        },
+        reporter,
+    )
+    print(table.to_text(options.cases))
+    for path in (options.csv, options.json):
+        if path is not None:
+            table.write(path)
+
+
+def match_labelmaps(prediction: Path, reference: Path) -> list[tuple[Path, Path]]:
+    """Pairs of labelmap files with the same stem.
+
+    Raises:
+        InputError: "evaluation-no-pairs" or "evaluation-unmatched".
+    """
+    if not prediction.is_dir() and not reference.is_dir():
+        return [(prediction, reference)]
+    if not (prediction.is_dir() and reference.is_dir()):
+        raise InputError(
+            "evaluation-no-pairs", "One of the two is a folder and the other is not.", "Give two files or two folders."
+        )
+    predictions, references = _by_stem(prediction), _by_stem(reference)
+    missing = sorted(set(predictions) - set(references))
+    if missing:
+        raise InputError(
+            "evaluation-unmatched",
+            f"There is no reference for: {', '.join(missing[:5])}.",
+            "Name references like the predictions.",
+        )
+    return [(path, references[stem]) for stem, path in sorted(predictions.items())]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    files = [f for f in folder.iterdir() if f.is_file() and not f.name.startswith(".")]
+    return {stem_of(f): f for f in files if f.name.lower().endswith(tuple(FILE_ENDINGS))}

@@ -1,0 +1,73 @@
+"""The support set and structures that ``fseft adapt`` and ``fseft validate`` take from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any
+
+from fseft.adaptation.support_files import SupportSet, collect_support, from_pairs
+from fseft.errors import InputError
+from fseft.structures import PALETTE, Structure
+
+
+def collect_support_set(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Cases and structures, as a job's parameters.
+
+    Raises:
+        InputError: when the support set cannot be found or read, or a structure is not one.
+    """
+    chosen = [_structure(text, number) for number, text in enumerate(options.structure or [])]
+    cases, found = _found(options, chosen)
+    structures = [_as_found(structure, found) for structure in chosen] or list(found)
+    others = "background" if chosen else "refuse"
+    entries = []
+    for case in cases:
+        names = None
+        if case.structures is not None:
+            names = [s.name for s in structures if s.name in case.structures]
+        entries.append(
+            {
+                "scan": str(case.scan),
+                "annotation": str(case.annotation),
+                "name": case.name,
+                "sparse": options.sparse or case.sparse,
+                "structures": names,
+                "others": others,
+            }
+        )
+    return entries, [dataclasses.asdict(structure) for structure in structures]
+
+
+def _found(options: argparse.Namespace, chosen: list[Structure]) -> SupportSet:
+    if options.case:
+        return from_pairs(options.case)
+    source = options.folder or options.csv
+    if source is None:
+        if not chosen:
+            raise InputError(
+                "support-missing",
+                "Neither annotated scans nor structures are given.",
+                "Name a support set with --case, --folder or --csv.",
+            )
+        return [], ()
+    return collect_support(source)
+
+
+def _structure(text: str, number: int) -> Structure:
+    name, separator, value = text.rpartition("=")
+    if not separator:
+        return Structure(text, number + 1, PALETTE[number % len(PALETTE)])
+    if not name or not value.isdigit():
+        raise InputError(
+            "structure-invalid", f"{text!r} is not a structure.", "Write NAME=VALUE, for example liver=1."
+        )
+    return Structure(name, int(value), PALETTE[number % len(PALETTE)])
+
+
+def _as_found(structure: Structure, found: tuple[Structure, ...]) -> Structure:
+    """The support set's own entry where only a name was given; the user's words where both were."""
+    for other in found:
+        if other.canonical == structure.canonical:
+            return dataclasses.replace(other, name=structure.name)
+    return structure
