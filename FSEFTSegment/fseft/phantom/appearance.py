@@ -79,8 +79,8 @@ def _swallow_contrast(means: np.ndarray, draw: Draw) -> None:
 
 def _randomise(means: np.ndarray, textures: np.ndarray, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
     """Pull the tissues towards random values, so that only shapes remain to be learned from."""
-    share = draw.between(0.25, 1.0)
-    random = draw.rng.uniform(-800, 800, len(means)).astype(np.float32)
+    share = 1.0 if draw.chance(0.4) else draw.between(0.4, 1.0)
+    random = draw.rng.uniform(-1000, 1000, len(means)).astype(np.float32)
     mixed = (1 - share) * means + share * random
     if draw.chance(0.7):
         mixed[TISSUE_IDS["air"]] = means[TISSUE_IDS["air"]]

@@ -32,7 +32,11 @@ def paint_head_surface(body: Body, patient: Patient) -> None:
     body.paint("soft", nose, over="skin")
     inner = [ellipsoid(centre, np.array(radii) + 2.0), ellipsoid((0, -42, 418), (52, 56, 66), (-8, 0, 0))]
     inner += [ellipsoid((s * 42, -26, 394), (21, 34, 30)) for _, s in SIDES]
-    inner += [ellipsoid((0, 34, 418), (47, 46, 54)), ellipsoid((0, -34, 356), (40, 40, 26))]
+    inner += [
+        ellipsoid((0, 34, 418), (47, 46, 54)),
+        ellipsoid((0, -34, 356), (40, 40, 26)),
+        ellipsoid((0, -70, 356), (26, 24, 17)),
+    ]
     body.paint("muscle", blend(inner, 18), over=("fat", "skin"), wobble=(1.5, 1.0))
     size = draw.around(1, 0.05)
     for _, side in SIDES:

@@ -165,9 +165,8 @@ def paint_ribs(body: Body, patient: Patient) -> None:
             ]
             path += [(side * x, y, z) for x, y, z in points]
             curve, _ = spline(path, 11)
-            body.paint(f"{name} ribs", tube_through(curve, np.full(len(curve), thick)), wobble=(0.2, 0.4))
-            inner = tube_through(curve, np.full(len(curve), thick - 2.2))
-            body.paint(f"{name} ribs marrow", inner, over=f"{name} ribs")
+            rib = tube_through(curve, np.full(len(curve), thick))
+            body.paint(f"{name} ribs", rib, wobble=(0.2, 0.4), core=((f"{name} ribs marrow", 2.2),))
             if number <= 10:
                 _paint_cartilage(body, path[-1], number, side, sternal, thick)
     _paint_sternum(body, patient, notch, tip)
