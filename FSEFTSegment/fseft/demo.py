@@ -13,6 +13,8 @@ from fseft.jobs.job import Job
 from fseft.jobs.kinds import run_job
 from fseft.phantom.command import write_phantoms
 from fseft.reporting import Reporter
+from fseft.scan.annotation import read_annotation
+from fseft.scan.reading import read_scan
 from fseft.scan.segments import structures_from_json
 from fseft.structures import Structure, canonical_name
 
@@ -97,3 +99,23 @@ def _segment_job(queries: list[tuple[Path, Path]], output: Path, device: str) ->
 
 def _result(output: Path, scan: Path) -> Path:
     return output / "results" / (scan.name.removesuffix(".nii.gz") + ".seg.nrrd")
+
+
+def _picture(
+    query: tuple[Path, Path], result: Path, structures: tuple[Structure, ...], output: Path, reporter: Reporter
+) -> Path | None:
+    """An overlay of the reference and the result on the first query; None, with a word, without matplotlib."""
+    from fseft.errors import ResourceError
+    from fseft.report.overlay import overlay_png
+
+    scan = read_scan(query[0])
+    labels = [read_annotation(path, scan, structures, others="background").labels for path in (query[1], result)]
+    try:
+        picture = overlay_png(scan, [("reference", labels[0]), ("segmented", labels[1])], structures)
+    except ResourceError as problem:
+        reporter.log(f"No picture: {problem.message} {problem.hint}", "warning")
+        return None
+    path = output / "overlay.png"
+    with replace_whole(path) as partial:
+        partial.write_bytes(picture)
+    return path

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,13 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fseft.errors import ResourceError
+from fseft.processes import process_is_alive
 
 
 @contextmanager
 def replace_whole(target: Path) -> Iterator[Path]:
     """A temporary path in the target's folder; renamed to ``target`` when the block ends well.
 
-    The temporary name keeps the target's suffixes, since image writers choose the format by them.
+    The temporary name keeps the target's suffixes, since image writers choose the format by them. What killed
+    processes left behind in the folder is swept away.
 
     Raises:
         ResourceError: "disk-full" or "cannot-write" instead of a bare OSError.
@@ -24,16 +28,16 @@ def replace_whole(target: Path) -> Iterator[Path]:
     suffix = "".join(target.suffixes[-2:])
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=target.parent)
+        sweep(target.parent)
+        handle, name = tempfile.mkstemp(prefix=_partial_prefix(), suffix=suffix, dir=target.parent)
         os.close(handle)
     except OSError as problem:
         raise cannot_write(target, problem) from problem
     partial = Path(name)
     try:
         yield partial
-        if not os.environ.get("FSEFT_SKIP_FSYNC"):
-            with partial.open("rb+") as stream:
-                os.fsync(stream.fileno())
+        with partial.open("rb+") as stream:
+            os.fsync(stream.fileno())
         _ordinary_permissions(partial)
         os.replace(partial, target)
     except OSError as problem:
@@ -44,34 +48,80 @@ def replace_whole(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside ``target``; swapped in when the block ends well, the old one removed after.
+    """A temporary folder beside ``target``; takes its place when the block ends well, the old one is removed after.
+
+    A folder cannot be replaced in one step: the old one first steps aside under a known name, from which
+    :func:`recover_folder` brings it back should the process die in between.
 
     Raises:
         ResourceError: "disk-full" or "cannot-write".
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+        sweep(target.parent)
+        recover_folder(target)
+        partial = Path(tempfile.mkdtemp(prefix=_partial_prefix(), dir=target.parent))
     except OSError as problem:
         raise cannot_write(target, problem) from problem
+    previous = _previous(target)
     try:
         yield partial
         if target.exists():
-            # A folder cannot be replaced in one step; the old one steps aside first and comes back on failure.
-            aside = Path(tempfile.mkdtemp(prefix=".replaced-", dir=target.parent))
-            os.rename(target, aside / "old")
-            try:
-                os.rename(partial, target)
-            except OSError:
-                os.rename(aside / "old", target)
-                raise
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
+            os.rename(target, previous)
+        try:
             os.rename(partial, target)
+        except OSError:
+            recover_folder(target)
+            raise
+        shutil.rmtree(previous, ignore_errors=True)
     except OSError as problem:
         raise cannot_write(target, problem) from problem
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def recover_folder(target: Path) -> None:
+    """Finish what a killed :func:`replace_folder` left: the old folder returns if no new one took its place."""
+    previous = _previous(target)
+    if previous.is_dir():
+        if target.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+        else:
+            os.rename(previous, target)
+
+
+def recover_folders(parent: Path) -> None:
+    """:func:`recover_folder` for every folder in ``parent``."""
+    for previous in parent.glob(f"{_PREVIOUS}*"):
+        recover_folder(parent / previous.name.removeprefix(_PREVIOUS))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes of this machine that no longer run left unfinished in a folder."""
+    for leftover in folder.glob(f"{_PARTIAL}{_machine()}-*"):
+        owner = leftover.name.removeprefix(f"{_PARTIAL}{_machine()}-").split("-")[0]
+        if owner.isdigit() and not process_is_alive(int(owner)):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+
+_PARTIAL = ".partial-"
+_PREVIOUS = ".previous-"
+
+
+def _partial_prefix() -> str:
+    return f"{_PARTIAL}{_machine()}-{os.getpid()}-"
+
+
+def _machine() -> str:
+    """Tells machines apart that share a folder: process ids mean nothing on another one."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _previous(target: Path) -> Path:
+    return target.with_name(_PREVIOUS + target.name)
 
 
 def cannot_write(target: Path, problem: OSError) -> ResourceError:

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fseft.adapters.registry import METHODS
 from fseft.cli.tables import print_table
 from fseft.errors import InputError
 from fseft.reporting import Reporter
@@ -38,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sparse", choices=["no", "auto", "x", "y", "z"], help="only some slices are annotated, along this axis"
     )
-    parser.add_argument("--method", choices=list(METHODS), default="spatial-adapter")
+    parser.add_argument(
+        "--method", default="spatial-adapter", help="zero-shot, linear-probe, mlp-adapter or spatial-adapter (default)"
+    )
     parser.add_argument("--backbone", default="fseft-mini")
     parser.add_argument("--protocol", choices=["default", "published"], default="default", help="training protocol")
     parser.add_argument("--setting", action="append", metavar="NAME=VALUE", help="override one number of the protocol")

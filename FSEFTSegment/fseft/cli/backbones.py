@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fseft.backbones import library
-from fseft.backbones.weights import load_specification
 from fseft.cli.tables import print_table
 from fseft.reporting import Reporter
 
@@ -36,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     """Run the command."""
+    from fseft.backbones import library
+
     if options.action == "list":
         rows = []
         for status in library.available_backbones():
@@ -55,6 +55,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _show(identifier: str) -> None:
+    from fseft.backbones import library
+    from fseft.backbones.weights import load_specification
+
     known = {status.id: status.specification for status in library.available_backbones()}
     specification = known.get(identifier) or load_specification(library.find_backbone(identifier))
     spacing = " x ".join(f"{s:g}" for s in specification.spacing_mm)

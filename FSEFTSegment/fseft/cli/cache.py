@@ -6,7 +6,6 @@ import argparse
 import time
 
 from fseft.cli.tables import print_table
-from fseft.features.cache import FeatureCache
 from fseft.reporting import Reporter
 
 SUMMARY = "Show, shrink or clear the feature cache."
@@ -28,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     """Run the command."""
+    from fseft.features.cache import FeatureCache
+
     cache = FeatureCache()
     if options.action == "clear":
         print(f"Freed {cache.clear() / 1e9:.2f} GB")

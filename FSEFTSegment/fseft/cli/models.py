@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 
 from fseft.cli.tables import print_table
-from fseft.models import library
-from fseft.models.adapted_model import read_description
 from fseft.reporting import Reporter
 
 SUMMARY = "List, show, export, import and remove adapted models."
@@ -40,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
     """Run the command."""
+    from fseft.models import library
+    from fseft.models.adapted_model import read_description
+
     if options.action == "list":
         _list()
     elif options.action == "show":
@@ -55,6 +56,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _list() -> None:
+    from fseft.models import library
+
     entries = library.list_models()
     if not entries:
         print(f"No models yet in {library.library_folder()}")

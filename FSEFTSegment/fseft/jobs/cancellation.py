@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 import threading
 from pathlib import Path
 
 from fseft.errors import Cancelled
+from fseft.processes import process_is_alive
 
 POLL_SECONDS = 0.25
 GRACE_SECONDS = 1.5
@@ -57,37 +56,3 @@ class CancelWatch:
         if self._cancel_file is not None and self._cancel_file.exists():
             return True
         return self._parent_pid is not None and not process_is_alive(self._parent_pid)
-
-
-def process_is_alive(pid: int) -> bool:
-    """True while a process of that id runs."""
-    if sys.platform == "win32":
-        return _windows_process_is_alive(pid)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    """On Linux a dead parent that nobody reaped still answers signals."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()[0]
-    except (OSError, IndexError):
-        return False
-    return state == "Z"
-
-
-def _windows_process_is_alive(pid: int) -> bool:
-    synchronize, still_waiting = 0x00100000, 0x00000102
-    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
-    handle = kernel.OpenProcess(synchronize, False, pid)
-    if not handle:
-        return False
-    try:
-        return bool(kernel.WaitForSingleObject(handle, 0) == still_waiting)
-    finally:
-        kernel.CloseHandle(handle)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fseft.errors import ModelError
-from fseft.files import home, replace_folder, replace_whole
+from fseft.files import home, recover_folder, recover_folders, replace_folder, replace_whole
 from fseft.models.description import MODEL_FILE, WEIGHTS_FILE, check_name, read_description
 
 MAX_ARCHIVE_BYTES = 2_000_000_000
@@ -35,6 +35,7 @@ def list_models() -> list[ModelEntry]:
     """All models, damaged ones included, by name."""
     entries = []
     root = library_folder()
+    recover_folders(root)
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
         if folder.name.startswith(".") or not folder.is_dir():
             continue
@@ -52,9 +53,11 @@ def find_model(name_or_path: str) -> Path:
         ModelError: "model-missing".
     """
     path = Path(name_or_path)
+    recover_folder(path)
     if (path / MODEL_FILE).is_file():
         return path
-    named = library_folder() / name_or_path
+    named = library_folder() / path.name
+    recover_folder(named)
     if path.name == name_or_path and (named / MODEL_FILE).is_file():
         return named
     known = ", ".join(entry.name for entry in list_models()) or "none yet"

@@ -79,14 +79,14 @@ class NetworkGrid:
         return float(np.prod(self.spacing_mm)) / 1000.0
 
     @property
-    def _to_scan_order(self) -> tuple[int, int, int]:
-        """Network axis that lies along scan array axis z, y, x."""
+    def scan_order(self) -> tuple[int, int, int]:
+        """Network axes in the order of the scan's array axes z, y, x."""
         by_scan_axis = {axis.scan_axis: position for position, axis in enumerate(self.axes)}
         return (by_scan_axis[0], by_scan_axis[1], by_scan_axis[2])
 
     def to_network(self, volume: np.ndarray, antialias: bool, fill: float) -> np.ndarray:
         """Resample a scan-grid volume (z, y, x) linearly to the network grid (x, y, z), float32."""
-        order = self._to_scan_order
+        order = self.scan_order
         region = tuple(slice(self.axes[n].start, self.axes[n].stop) for n in order)
         matrices = []
         for n in order:
@@ -102,7 +102,7 @@ class NetworkGrid:
     def mask_to_network(self, body: BodyRegion) -> np.ndarray:
         """The coarse body mask on the network grid (x, y, z), bool, nearest neighbour."""
         inner = body.mask
-        for n in self._to_scan_order:
+        for n in self.scan_order:
             axis = self.axes[n]
             limit = body.mask.shape[axis.scan_axis] - 1
             index = np.clip(np.rint(axis.scan_positions() / body.step[axis.scan_axis]), 0, limit).astype(int)
@@ -135,22 +135,34 @@ class NetworkGrid:
         padded[tuple(slice(0, axis.content) for axis in self.axes)] = inner
         return padded
 
+    def axis_along_scan(self, scan_axis: int) -> int:
+        """The network axis that lies along a scan array axis."""
+        return self.scan_order[scan_axis]
+
+    def shape_with(self, network_axis: int, extent: int) -> tuple[int, int, int]:
+        """The grid's shape with another extent along one axis."""
+        shape = list(self.shape)
+        shape[network_axis] = extent
+        return (shape[0], shape[1], shape[2])
+
+    def back_matrix(self, scan_axis: int) -> np.ndarray:
+        """Weights (scan voxels, content) that bring network voxels back along a scan array axis; zero rows for scan
+        voxels outside the covered region."""
+        axis = self.axes[self.axis_along_scan(scan_axis)]
+        matrix = linear_matrix(axis.network_positions(), axis.content)
+        outside = np.ones(axis.scan_size, dtype=bool)
+        outside[axis.start : axis.stop] = False
+        matrix[outside] = 0.0
+        return matrix
+
     def to_scan_slabs(self, volume: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Resample a network volume (x, y, z) back to the scan's grid, slab by slab along scan z.
 
         Yields ``(slice along z, (slab, y, x) float32)``; scan voxels outside the covered region are 0.
         """
-        order = self._to_scan_order
-        matrices = []
-        for n in order:
-            axis = self.axes[n]
-            matrix = linear_matrix(axis.network_positions(), axis.content)
-            outside = np.ones(axis.scan_size, dtype=bool)
-            outside[axis.start : axis.stop] = False
-            matrix[outside] = 0.0
-            matrices.append(matrix)
         content = volume[tuple(slice(0, axis.content) for axis in self.axes)]
-        yield from resample_slabs(content.transpose(order), tuple(matrices))  # type: ignore[arg-type]
+        matrices = (self.back_matrix(0), self.back_matrix(1), self.back_matrix(2))
+        yield from resample_slabs(content.transpose(self.scan_order), matrices)
 
 
 def make_grid(scan: Scan, specification: BackboneSpecification, body: BodyRegion | None = None) -> NetworkGrid:

@@ -87,7 +87,7 @@ def _network_slabs(
         if outputs > 1:
             scored[0] = 1.0
         for target, block in _score_blocks(adapter, features, network_axis, (context_low, context_high), compute):
-            scored[(slice(None), *target)] = block
+            scored[:, target[0], target[1], target[2]] = block
         ordered = scored.transpose(0, *(1 + n for n in grid.scan_order))
         content = [grid.axes[n].content for n in grid.scan_order]
         content[0] = min(context_high, content[0]) - context_low
@@ -119,7 +119,7 @@ def _score_blocks(
         levels = [level[None] for level in features.crop(start, size, adapter.reach, compute.device)]
         logits = adapter(levels, context=adapter.reach)[0]
         inner = tuple(slice(b - s, e - s) for (b, e), s in zip(bounds, start, strict=True))
-        logits = logits[(slice(None), *inner)]
+        logits = logits[:, inner[0], inner[1], inner[2]]
         probabilities = logits.sigmoid() if logits.shape[0] == 1 else logits.softmax(dim=0)
         target = tuple(
             slice(b - extent[0], e - extent[0]) if axis == network_axis else slice(b, e)
