@@ -94,16 +94,20 @@ class Session:
         elif activity.job is not None:
             self.queue.cancel(activity.job)
 
+    def cancel_activity(self, kind: str) -> None:
+        """Cancel an activity even while its results are being loaded, for a closing scene."""
+        self.cancel(kind)
+        activity = self.activities[kind]
+        if activity.stage is Stage.LOADING:
+            self._runners[kind].stop()
+            self._discard(activity)
+            activity.stage = Stage.CANCELLED
+            self.notify(kind)
+
     def cancel_all(self) -> None:
-        """Cancel everything, for a closing scene."""
+        """Cancel everything."""
         for kind in list(self.activities):
-            self.cancel(kind)
-            activity = self.activities[kind]
-            if activity.stage is Stage.LOADING:
-                self._runners[kind].stop()
-                self._discard(activity)
-                activity.stage = Stage.CANCELLED
-                self.notify(kind)
+            self.cancel_activity(kind)
 
     def shut_down(self) -> None:
         """End everything at once, for the program's exit or a reload."""

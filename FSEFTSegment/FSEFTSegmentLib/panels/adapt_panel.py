@@ -1,0 +1,136 @@
+"""Section 2 of the screen: making a model from the annotated scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from FSEFTSegmentLib import library
+from FSEFTSegmentLib.panels.card import card_html
+from FSEFTSegmentLib.panels.common import confirm, guarded, load_ui, on_chosen, set_reason, silenced
+from FSEFTSegmentLib.panels.job_view import JobView
+from FSEFTSegmentLib.session import Session
+
+METHODS = (
+    ("auto", "Automatic - the best by leave-one-out"),
+    ("spatial-adapter", "Spatial adapter"),
+    ("mlp-adapter", "MLP adapter"),
+    ("linear-probe", "Linear probe"),
+    ("zero-shot", "Zero-shot - no training"),
+    ("atlas", "Atlas - propagated annotations"),
+)
+DEVICES = (
+    ("auto", "Automatic"),
+    ("cuda", "Graphics card (CUDA)"),
+    ("mps", "Apple graphics"),
+    ("cpu", "Processor (CPU)"),
+)
+
+
+class AdaptPanel:
+    """Name, method, backbone, device, the button, progress, and the card.
+
+    Args:
+        session: what is shown.
+        host: takes the panel.
+        missing: why the worker cannot run yet ("" when it can).
+        manage_backbones: opens the list of backbones.
+    """
+
+    def __init__(
+        self, session: Session, host: Any, missing: Callable[[], str], manage_backbones: Callable[[], None]
+    ) -> None:
+        self.session = session
+        self.missing = missing
+        self.root, self.ui = load_ui("AdaptPanel", host)
+        for combo, entries in ((self.ui.methodCombo, METHODS), (self.ui.deviceCombo, DEVICES)):
+            with silenced(combo):
+                for value, text in entries:
+                    combo.addItem(_(text), value)
+        self.job_view = JobView(session, "adapt", self.ui.jobHost)
+        self.ui.adaptButton.clicked.connect(guarded(self.adapt))
+        self.ui.backboneButton.clicked.connect(guarded(manage_backbones))
+        self.ui.nameEdit.textEdited.connect(lambda *_: self._choose())
+        for combo in (self.ui.methodCombo, self.ui.backboneCombo, self.ui.deviceCombo):
+            on_chosen(combo, self._choose)
+        self.refresh("models")
+
+    def refresh(self, topic: str) -> None:
+        """Show what changed."""
+        if topic == "models":
+            self._fill()
+        if topic == "adapt":
+            self.job_view.refresh()
+        if topic in ("structures", "cases", "models", "adapt", "dependencies"):
+            self._show_button()
+        if topic in ("models", "adapt", "cases"):
+            self._show_card()
+
+    def adapt(self) -> None:
+        """Start, after asking where a model would be replaced."""
+        name = self.ui.nameEdit.text.strip()
+        if library.model_exists(name) and not confirm(
+            _("There already is a model “{name}”. Replace it by one made from the present annotations?").format(
+                name=name
+            )
+        ):
+            return
+        self._choose()
+        state = self.session.state
+        self.session.adapt(
+            {
+                "name": name,
+                "method": state.choice("method", "auto"),
+                "backbone": state.choice("backbone", "fseft-mini"),
+                "device": state.choice("device", "auto"),
+            }
+        )
+
+    def _fill(self) -> None:
+        """Show the choices kept in the scene, and the backbones installed."""
+        ui, state = self.ui, self.session.state
+        with silenced(ui.backboneCombo, ui.methodCombo, ui.deviceCombo, ui.nameEdit):
+            ui.backboneCombo.clear()
+            for backbone in library.list_backbones():
+                if backbone.installed:
+                    ui.backboneCombo.addItem(backbone.title or backbone.id, backbone.id)
+            if ui.backboneCombo.count == 0:
+                ui.backboneCombo.addItem(_("none installed"), "")
+            for combo, name, default in (
+                (ui.backboneCombo, "backbone", "fseft-mini"),
+                (ui.methodCombo, "method", "auto"),
+                (ui.deviceCombo, "device", "auto"),
+            ):
+                combo.currentIndex = max(0, combo.findData(state.choice(name, default)))
+            if ui.nameEdit.text != state.choice("name", ""):
+                ui.nameEdit.text = state.choice("name", "")
+
+    def _choose(self) -> None:
+        ui, state = self.ui, self.session.state
+        state.choose("name", ui.nameEdit.text)
+        for combo, name in ((ui.methodCombo, "method"), (ui.backboneCombo, "backbone"), (ui.deviceCombo, "device")):
+            state.choose(name, combo.itemData(combo.currentIndex))
+        self._show_button()
+
+    def _show_button(self) -> None:
+        name = self.ui.nameEdit.text.strip()
+        reason = self.missing() or self.session.adapt_reason()
+        if not reason and not name:
+            reason = _("Give the model a name.")
+        if not reason:
+            reason = library.name_problem(name)
+        if not reason and not self.ui.backboneCombo.itemData(self.ui.backboneCombo.currentIndex):
+            reason = _("Install a backbone first: press Manage.")
+        count = len(self.session.state.cases)
+        set_reason(
+            self.ui.adaptButton, reason, _("Learn the structures from {count} annotated scan(s)").format(count=count)
+        )
+
+    def _show_card(self) -> None:
+        content = self.session.state.choice("card", None)
+        show = bool(content) and not self.session.is_active("adapt")
+        self.ui.card.visible = show
+        if show:
+            self.ui.card.text = card_html(content)

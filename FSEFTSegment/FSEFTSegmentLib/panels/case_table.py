@@ -1,0 +1,158 @@
+"""The table of support cases with their live status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from FSEFTSegmentLib.mrml.cases import CaseStatus
+from FSEFTSegmentLib.mrml.results import nodes_of_class
+from FSEFTSegmentLib.panels.common import (
+    GOOD_COLOR,
+    WARNING_COLOR,
+    elided_names,
+    guarded,
+    read_only_item,
+    set_columns,
+    set_reason,
+    silenced,
+)
+from FSEFTSegmentLib.session import Session
+from FSEFTSegmentLib.state import Case
+
+
+def scan_volumes(scene: Any) -> list[Any]:
+    """Scalar volumes of a scene that could be scans, labelmaps and colour images left out."""
+    return [
+        node
+        for node in nodes_of_class(scene, "vtkMRMLScalarVolumeNode")
+        if not node.IsA("vtkMRMLLabelMapVolumeNode")
+        and not node.IsA("vtkMRMLVectorVolumeNode")
+        and not node.GetHideFromEditors()
+    ]
+
+
+def status_text(status: CaseStatus) -> tuple[str, str, str]:
+    """How a case stands: text, tool tip and colour ("" for the default)."""
+    tips = [f"{problem.message} {problem.hint}" for problem in status.problems]
+    blocking = [problem for problem in status.problems if problem.blocking]
+    if blocking:
+        return blocking[0].message, "\n".join(tips), WARNING_COLOR
+    lacking = status.empty + status.missing
+    if not status.annotated:
+        return _("not annotated yet"), "\n".join([_("Press Annotate, or use an existing annotation."), *tips]), ""
+    text = elided_names(status.annotated)
+    if lacking:
+        tips.insert(
+            0, _("Not annotated here (which is fine, if it is elsewhere): {names}").format(names=", ".join(lacking))
+        )
+        text = _("{done} of {all}: {names}").format(
+            done=len(status.annotated), all=len(status.annotated) + len(lacking), names=text
+        )
+    if status.problems:
+        return text, "\n".join(tips), WARNING_COLOR
+    return text, "\n".join([*tips, text]), GOOD_COLOR
+
+
+class CaseTable:
+    """Shows the session's support cases in a table widget.
+
+    Args:
+        ui: widgets ``caseTable``, ``addScanButton``, ``removeCaseButton``, ``importButton``.
+        session: whose cases.
+    """
+
+    def __init__(self, ui: Any, session: Session) -> None:
+        self.ui = ui
+        self.session = session
+        self.statuses: list[CaseStatus] = []
+        set_columns(ui.caseTable, 1, (2,))
+        ui.caseTable.setColumnWidth(0, 130)
+        ui.caseTable.horizontalHeaderItem(2).setToolTip(
+            _("Tick when only some slices are annotated, for example every tenth; the others are then ignored")
+        )
+        ui.caseTable.cellChanged.connect(self._edited)
+        ui.caseTable.itemSelectionChanged.connect(lambda *_: session.notify("selection"))
+        ui.removeCaseButton.clicked.connect(guarded(self._remove))
+        self.scan_menu = qt.QMenu(ui.addScanButton)
+        self.scan_menu.aboutToShow.connect(lambda *_: self.fill_scan_menu())
+        ui.addScanButton.setMenu(self.scan_menu)
+        self.import_menu = qt.QMenu(ui.importButton)
+        self.import_menu.aboutToShow.connect(lambda *_: self.fill_import_menu())
+        ui.importButton.setMenu(self.import_menu)
+
+    @property
+    def selected(self) -> Case | None:
+        """The case of the selected row."""
+        cases, row = self.session.state.cases, self.ui.caseTable.currentRow()
+        return cases[row] if 0 <= row < len(cases) else None
+
+    def select(self, case: Case) -> None:
+        """Select a case's row."""
+        for row, other in enumerate(self.session.state.cases):
+            if other.key == case.key:
+                self.ui.caseTable.setCurrentCell(row, 0)
+
+    def fill_scan_menu(self) -> None:
+        """Offer the volumes that are no cases yet."""
+        menu, state = self.scan_menu, self.session.state
+        menu.clear()
+        present = {scan.GetID() for scan in map(state.scan, state.cases) if scan is not None}
+        volumes = [volume for volume in scan_volumes(self.session.scene) if volume.GetID() not in present]
+        if not volumes:
+            menu.addAction(_("No other scan is loaded")).enabled = False
+            return
+        everything = menu.addAction(_("All loaded CTs"))
+        everything.triggered.connect(guarded(lambda: self.session.support.add_scans(volumes)))
+        menu.addSeparator()
+        for volume in volumes:
+            action = menu.addAction(volume.GetName())
+            action.triggered.connect(guarded(lambda v=volume: self.session.support.add_scans([v])))
+
+    def fill_import_menu(self) -> None:
+        """Offer segmentations and labelmaps as annotation of the selected case."""
+        menu, case = self.import_menu, self.selected
+        menu.clear()
+        candidates = self.session.support.annotation_candidates() if case is not None else []
+        if not candidates:
+            menu.addAction(_("No segmentation or labelmap is loaded")).enabled = False
+        for node in candidates:
+            action = menu.addAction(node.GetName())
+            action.triggered.connect(guarded(lambda n=node: self.session.support.import_annotation(case, n)))
+
+    def refresh(self) -> None:
+        """Show the cases as they stand now."""
+        table, state = self.ui.caseTable, self.session.state
+        cases, row = state.cases, table.currentRow()
+        self.statuses = self.session.support.statuses()
+        with silenced(table):
+            table.rowCount = len(cases)
+            for position, (case, status) in enumerate(zip(cases, self.statuses, strict=True)):
+                scan = state.scan(case)
+                table.setItem(position, 0, read_only_item(scan.GetName() if scan is not None else _("(removed)")))
+                text, tip, color = status_text(status)
+                item = read_only_item(text, tip)
+                if color:
+                    item.setForeground(qt.QBrush(qt.QColor(color)))
+                table.setItem(position, 1, item)
+                sparse = read_only_item("")
+                sparse.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
+                sparse.setCheckState(qt.Qt.Checked if case.sparse else qt.Qt.Unchecked)
+                table.setItem(position, 2, sparse)
+            if cases:
+                table.setCurrentCell(min(max(row, 0), len(cases) - 1), 0)
+        none = "" if self.selected is not None else _("Add a scan and select it first.")
+        set_reason(self.ui.removeCaseButton, none, _("Take the scan out of the support set; it stays loaded"))
+        set_reason(self.ui.importButton, none, _("Use a loaded segmentation or labelmap for the selected scan"))
+
+    def _remove(self) -> None:
+        if self.selected is not None:
+            self.session.support.remove_case(self.selected)
+
+    def _edited(self, row: int, column: int) -> None:
+        cases = self.session.state.cases
+        if column == 2 and row < len(cases):
+            ticked = self.ui.caseTable.item(row, 2).checkState() == qt.Qt.Checked
+            self.session.support.set_sparse(cases[row], ticked)

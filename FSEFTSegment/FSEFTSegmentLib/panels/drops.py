@@ -1,0 +1,67 @@
+"""Dropping scans from the subject hierarchy onto a widget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+import vtk
+
+
+class DropCatcher(qt.QObject):  # type: ignore[misc]
+    """Hears drags of subject-hierarchy items over a widget.
+
+    What is dragged is asked from the subject hierarchy's selection: its mime data is an internal matter of Slicer.
+
+    Args:
+        widget: where things are dropped.
+        on_volumes: called with the volume nodes dropped.
+    """
+
+    def __init__(self, widget: Any, on_volumes: Callable[[list[Any]], Any]) -> None:
+        qt.QObject.__init__(self)
+        self._target = widget.viewport() if hasattr(widget, "viewport") else widget
+        self._on_volumes = on_volumes
+        self._target.acceptDrops = True
+        self._target.installEventFilter(self)
+
+    def eventFilter(self, _watched: Any, event: Any) -> bool:
+        """Take drags that carry volumes."""
+        kind = event.type()
+        if kind in (qt.QEvent.DragEnter, qt.QEvent.DragMove):
+            if dragged_volumes():
+                event.acceptProposedAction()
+                return True
+        elif kind == qt.QEvent.Drop:
+            volumes = dragged_volumes()
+            if volumes:
+                event.acceptProposedAction()
+                self._on_volumes(volumes)
+                return True
+        return False
+
+    def remove(self) -> None:
+        """Stop hearing."""
+        self._target.removeEventFilter(self)
+
+
+def dragged_volumes() -> list[Any]:
+    """Volume nodes among the selected subject-hierarchy items and what lies below them."""
+    handler = getattr(slicer, "qSlicerSubjectHierarchyPluginHandler", None)
+    if handler is None:
+        return []
+    handler = handler.instance()
+    items = vtk.vtkIdList()
+    handler.currentItems(items)
+    hierarchy = handler.subjectHierarchyNode()
+    found: list[Any] = []
+    for position in range(items.GetNumberOfIds()):
+        below = vtk.vtkIdList()
+        hierarchy.GetItemChildren(items.GetId(position), below, True)
+        identifiers = [items.GetId(position)] + [below.GetId(n) for n in range(below.GetNumberOfIds())]
+        for node in map(hierarchy.GetItemDataNode, identifiers):
+            if node is not None and node.IsA("vtkMRMLScalarVolumeNode") and not node.IsA("vtkMRMLLabelMapVolumeNode"):
+                found.append(node)
+    return found

@@ -1,0 +1,99 @@
+"""The table of results: volume, expected range, predicted Dice and flags per structure and scan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from FSEFTSegmentLib.mrml.centres import centre_of_segment
+from FSEFTSegmentLib.panels.card import millilitres
+from FSEFTSegmentLib.panels.common import WARNING_COLOR, read_only_item, set_columns, silenced
+from FSEFTSegmentLib.segmentation import flag_text
+from FSEFTSegmentLib.session import Session
+from FSEFTSegmentLib.state import Result
+
+
+class ResultTable:
+    """Shows the session's results; a click sends the views to the structure.
+
+    Args:
+        table: six columns: scan, structure, ml, expected, Dice, flags.
+        session: whose results.
+    """
+
+    def __init__(self, table: Any, session: Session) -> None:
+        self.table = table
+        self.session = session
+        self.rows: list[tuple[Result, str]] = []
+        set_columns(table, 5, (1, 2, 3, 4))
+        table.setColumnWidth(0, 90)
+        table.cellClicked.connect(lambda row, _column: self.jump(row))
+        table.itemSelectionChanged.connect(lambda *_: session.notify("selection"))
+
+    @property
+    def selected(self) -> Result | None:
+        """The result of the selected row."""
+        row = self.table.currentRow()
+        return self.rows[row][0] if 0 <= row < len(self.rows) else None
+
+    def refresh(self) -> None:
+        """Show the results as they stand."""
+        self.rows = []
+        cells = []
+        for result in self.session.state.results:
+            scan = self.session.state.result_node(result, "scan")
+            name = scan.GetName() if scan is not None else _("(removed)")
+            for entry in result.report.get("structures", []):
+                self.rows.append((result, str(entry["name"])))
+                cells.append((name, entry))
+        row = self.table.currentRow()
+        with silenced(self.table):
+            self.table.rowCount = len(cells)
+            for position, (name, entry) in enumerate(cells):
+                self._fill_row(position, name, entry)
+            if 0 <= row < len(cells):
+                self.table.setCurrentCell(row, 0)
+
+    def _fill_row(self, position: int, scan: str, entry: dict[str, Any]) -> None:
+        expected = entry.get("expected_ml")
+        dice = entry.get("predicted_dice")
+        if isinstance(dice, dict):
+            dice = dice.get("mean", dice.get("value"))
+        flags = [flag_text(flag) for flag in entry.get("flags", [])]
+        texts = (
+            scan,
+            str(entry["name"]),
+            millilitres(entry["volume_ml"]) if entry.get("volume_ml") is not None else "-",
+            f"{millilitres(expected[0])} - {millilitres(expected[1])}" if expected else "-",
+            f"{dice:.2f}" if isinstance(dice, (int, float)) else "-",
+            "; ".join(flags),
+        )
+        for column, text in enumerate(texts):
+            item = read_only_item(text, "\n".join(flags) if column == 5 and flags else text)
+            if flags and column in (2, 5):
+                item.setForeground(qt.QBrush(qt.QColor(WARNING_COLOR)))
+            if column in (2, 3, 4):
+                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            self.table.setItem(position, column, item)
+
+    def jump(self, row: int) -> None:
+        """Show a row's scan and send the views to its structure."""
+        if not 0 <= row < len(self.rows):
+            return
+        result, name = self.rows[row]
+        state = self.session.state
+        scan, node = state.result_node(result, "scan"), state.result_node(result, "result")
+        if scan is None or node is None:
+            return
+        for other in state.results:
+            shown = state.result_node(other, "result")
+            if shown is not None and shown.GetDisplayNode() is not None and other.key != result.key:
+                shown.GetDisplayNode().SetVisibility(False)
+        node.GetDisplayNode().SetVisibility(True)
+        slicer.util.setSliceViewerLayers(background=scan)
+        centre = centre_of_segment(node, name)
+        if centre is not None:
+            slicer.modules.markups.logic().JumpSlicesToLocation(*centre, True)

@@ -1,0 +1,205 @@
+"""Section 3 of the screen: segmenting scans with a model, and the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from FSEFTSegmentLib import library
+from FSEFTSegmentLib.mrml.results import show_before
+from FSEFTSegmentLib.panels.case_table import scan_volumes
+from FSEFTSegmentLib.panels.common import guarded, load_ui, on_chosen, set_reason, silenced
+from FSEFTSegmentLib.panels.job_view import JobView
+from FSEFTSegmentLib.panels.priors_table import PriorsTable
+from FSEFTSegmentLib.panels.result_table import ResultTable
+from FSEFTSegmentLib.session import Session
+
+REFINEMENTS = (
+    ("off", "Off"),
+    ("default", "Where a volume is out of range"),
+    ("paper", "As published"),
+)
+
+
+class SegmentPanel:
+    """Model, scans, refinement with its priors, the button, progress, and the table of results.
+
+    Args:
+        session: what is shown.
+        host: takes the panel.
+        missing: why the worker cannot run yet ("" when it can).
+        open_library: opens the list of models.
+    """
+
+    def __init__(
+        self, session: Session, host: Any, missing: Callable[[], str], open_library: Callable[[], None]
+    ) -> None:
+        self.session = session
+        self.missing = missing
+        self.root, self.ui = load_ui("SegmentPanel", host)
+        with silenced(self.ui.refineCombo):
+            for value, text in REFINEMENTS:
+                self.ui.refineCombo.addItem(_(text), value)
+        self.models: dict[str, dict[str, Any]] = {}
+        self.priors = PriorsTable(self.ui.priorsTable)
+        self.results = ResultTable(self.ui.resultTable, session)
+        self.job_view = JobView(session, "segment", self.ui.jobHost)
+        self.ui.segmentButton.clicked.connect(guarded(self.segment))
+        self.ui.libraryButton.clicked.connect(guarded(open_library))
+        on_chosen(self.ui.modelCombo, self._model_chosen)
+        on_chosen(self.ui.refineCombo, self._remember)
+        self.ui.largestCheck.clicked.connect(lambda *_: self._remember())
+        self.ui.scanList.itemChanged.connect(lambda *_: self._show_button())
+        self.ui.priorsTable.cellChanged.connect(lambda *_: self._show_button())
+        self.ui.allScansButton.clicked.connect(lambda *_: self._tick(True))
+        self.ui.noScansButton.clicked.connect(lambda *_: self._tick(False))
+        self.ui.priorsButton.clicked.connect(lambda *_: self._show_priors())
+        self.ui.beforeCheck.clicked.connect(lambda *_: self._show_before())
+        self.ui.surfaceCheck.clicked.connect(guarded(self._show_surfaces))
+        for topic in ("models", "scans", "results"):
+            self.refresh(topic)
+
+    def refresh(self, topic: str) -> None:
+        """Show what changed."""
+        if topic == "models":
+            self._fill_models()
+        if topic == "scans":
+            self._fill_scans()
+        if topic == "segment":
+            self.job_view.refresh()
+        if topic == "results":
+            self.results.refresh()
+            self._show_options()
+        if topic in ("models", "scans", "segment", "dependencies"):
+            self._show_button()
+
+    @property
+    def chosen_volumes(self) -> list[Any]:
+        """The volumes that are ticked."""
+        chosen = []
+        for row in range(self.ui.scanList.count):
+            item = self.ui.scanList.item(row)
+            if item.checkState() == qt.Qt.Checked:
+                node = self.session.scene.GetNodeByID(str(item.data(qt.Qt.UserRole)))
+                if node is not None:
+                    chosen.append(node)
+        return chosen
+
+    @property
+    def chosen_model(self) -> str:
+        """The model's name, "" when there is none."""
+        return str(self.ui.modelCombo.itemData(self.ui.modelCombo.currentIndex) or "")
+
+    def segment(self) -> None:
+        """Start segmenting what is ticked."""
+        self._remember()
+        state = self.session.state
+        self.session.segment(
+            self.chosen_volumes,
+            {
+                "model": self.chosen_model,
+                "structures": self.models[self.chosen_model]["structures"],
+                "refine": state.choice("refine", "off"),
+                "keep_largest": state.choice("keep_largest", False),
+                "priors": self.priors.edited(),
+                "device": state.choice("device", "auto"),
+            },
+        )
+
+    def _fill_models(self) -> None:
+        combo, state = self.ui.modelCombo, self.session.state
+        self.models = {entry.name: entry.description for entry in library.models() if entry.description is not None}
+        with silenced(combo):
+            combo.clear()
+            for name, description in self.models.items():
+                count = len(description.get("structures", []))
+                combo.addItem(_("{name} ({count} structures)").format(name=name, count=count), name)
+            if not self.models:
+                combo.addItem(_("none yet: press Adapt, or import one"), "")
+            combo.currentIndex = max(0, combo.findData(state.choice("model", "")))
+            self.ui.refineCombo.currentIndex = max(0, self.ui.refineCombo.findData(state.choice("refine", "off")))
+            self.ui.largestCheck.checked = bool(state.choice("keep_largest", False))
+        self.priors.show(self.models.get(self.chosen_model))
+
+    def _fill_scans(self) -> None:
+        """Show the scene's scans; those that were ticked stay so, new ones are ticked unless they are support cases."""
+        listing, state = self.ui.scanList, self.session.state
+        ticked = {volume.GetID() for volume in self.chosen_volumes}
+        known = {str(listing.item(row).data(qt.Qt.UserRole)) for row in range(listing.count)}
+        support = {scan.GetID() for scan in map(state.scan, state.cases) if scan is not None}
+        volumes = scan_volumes(self.session.scene)
+        with silenced(listing):
+            listing.clear()
+            for volume in volumes:
+                identifier = volume.GetID()
+                item = qt.QListWidgetItem(volume.GetName())
+                item.setData(qt.Qt.UserRole, identifier)
+                item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
+                fresh = identifier not in known and identifier not in support
+                item.setCheckState(qt.Qt.Checked if identifier in ticked or fresh else qt.Qt.Unchecked)
+                if identifier in support:
+                    item.setToolTip(_("A scan of the support set: the model has seen it"))
+                listing.addItem(item)
+        self._show_button()
+
+    def _show_priors(self) -> None:
+        self.ui.priorsTable.visible = self.ui.priorsButton.checked
+
+    def _tick(self, on: bool) -> None:
+        with silenced(self.ui.scanList):
+            for row in range(self.ui.scanList.count):
+                self.ui.scanList.item(row).setCheckState(qt.Qt.Checked if on else qt.Qt.Unchecked)
+        self._show_button()
+
+    def _model_chosen(self) -> None:
+        self.session.state.choose("model", self.chosen_model)
+        self.priors.show(self.models.get(self.chosen_model))
+        self._show_button()
+
+    def _remember(self) -> None:
+        state, ui = self.session.state, self.ui
+        state.choose("model", self.chosen_model)
+        state.choose("refine", ui.refineCombo.itemData(ui.refineCombo.currentIndex))
+        state.choose("keep_largest", bool(ui.largestCheck.checked))
+
+    def _show_button(self) -> None:
+        volumes = self.chosen_volumes
+        total = self.ui.scanList.count
+        self.ui.scanCount.text = _("{ticked} of {total} ticked").format(ticked=len(volumes), total=total)
+        reason = self.missing() or self.session.segment_reason(volumes, self.chosen_model) or self.priors.problem()
+        tip = _("Segment {count} scan(s) with “{model}”").format(count=len(volumes), model=self.chosen_model)
+        set_reason(self.ui.segmentButton, reason, tip)
+        set_reason(self.ui.priorsButton, "" if self.models else _("There is no model yet."), _("Show and edit them"))
+
+    def _show_options(self) -> None:
+        state = self.session.state
+        results = state.results
+        befores = [state.result_node(result, "before") for result in results]
+        none = "" if results else _("There is no result yet.")
+        reason = none or ("" if any(befores) else _("No result was refined: there is no other one to compare with."))
+        set_reason(self.ui.beforeCheck, reason, _("Show the results as they were before refinement"))
+        set_reason(self.ui.surfaceCheck, none, _("Show the results as surfaces in the 3D view"))
+        if not any(befores):
+            self.ui.beforeCheck.checked = False
+
+    def _show_before(self) -> None:
+        state = self.session.state
+        for result in state.results:
+            node, before = state.result_node(result, "result"), state.result_node(result, "before")
+            if node is not None and before is not None:
+                show_before(node, before, bool(self.ui.beforeCheck.checked))
+
+    def _show_surfaces(self) -> None:
+        with slicer.util.WaitCursor(self.ui.surfaceCheck.checked):
+            for result in self.session.state.results:
+                node = self.session.state.result_node(result, "result")
+                if node is None:
+                    continue
+                if self.ui.surfaceCheck.checked:
+                    node.CreateClosedSurfaceRepresentation()
+                else:
+                    node.RemoveClosedSurfaceRepresentation()
