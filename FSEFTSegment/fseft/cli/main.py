@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 import fseft
-from fseft.cli import adapt, backbones, cache, demo, doctor, evaluate, models, phantom, segment
+from fseft.cli import adapt, backbones, cache, demo, doctor, evaluate, models, phantom, pretrain, segment
 from fseft.cli.progress import TerminalReporter
 from fseft.errors import Cancelled, FseftError
 from fseft.worker import as_fseft_error
@@ -23,6 +23,7 @@ COMMANDS = {
     "doctor": doctor,
     "demo": demo,
     "phantom": phantom,
+    "pretrain": pretrain,
 }
 
 _EPILOG = """\

@@ -15,6 +15,7 @@ _TITLES = {
     "cases": "Reading cases",
     "features": "Features",
     "training": "Training",
+    "pretraining": "Pretraining",
     "segmentation": "Segmenting",
     "scans": "Scans",
     "validation": "Leave-one-out",

@@ -1,0 +1,1 @@
+"""Pretraining of backbones on partially labelled CT and on phantoms."""

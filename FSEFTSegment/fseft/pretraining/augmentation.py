@@ -1,0 +1,131 @@
+"""Crops in other poses, sizes and appearances than their scans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fseft.preprocessing.intensity import AIR_HU
+from fseft.pretraining.settings import AugmentationSettings
+
+#: Anchors of the bent HU curve, and how far each may move relative to the standard deviation.
+_CURVE_HU = (-1024.0, -600.0, -150.0, -30.0, 40.0, 120.0, 300.0, 1000.0, 3000.0)
+_CURVE_SHIFT = np.array((0.0, 0.0, 0.8, 0.6, 0.8, 1.0, 1.5, 3.0, 3.0))
+_CURVE_HU_DEVIATION = 40.0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the voxels of a crop lie in the case.
+
+    Attributes:
+        centre: case voxel index (continuous) of the crop's middle.
+        matrix: (3, 3), crop offsets in voxels to case offsets in voxels, without the mirroring.
+        mirrored: whether left and right change places.
+    """
+
+    centre: np.ndarray
+    matrix: np.ndarray
+    mirrored: bool
+
+    def positions(self, size: int) -> np.ndarray:
+        """(size, size, size, 3) float32 case voxel indices of a crop's voxels."""
+        line = np.arange(size, dtype=np.float32) - (size - 1) / 2
+        offsets = np.stack(np.meshgrid(-line if self.mirrored else line, line, line, indexing="ij"), axis=-1)
+        placed: np.ndarray = offsets @ self.matrix.T.astype(np.float32) + self.centre.astype(np.float32)
+        return placed
+
+
+def draw_placement(centre: np.ndarray, settings: AugmentationSettings, generator: np.random.Generator) -> Placement:
+    """A random rotation, zoom and mirroring about a centre."""
+    common = generator.uniform(-1.0, 1.0) * np.log(settings.largest_zoom)
+    zoom = np.exp(common + generator.normal(0.0, settings.axis_zoom, 3))
+    matrix = np.eye(3)
+    for axis, angle in enumerate(generator.normal(0.0, settings.rotation, 3)):
+        matrix = matrix @ _rotation(axis, angle)
+    return Placement(centre, matrix @ np.diag(1.0 / zoom), bool(generator.random() < settings.flip))
+
+
+def _rotation(axis: int, angle: float) -> np.ndarray:
+    turn = np.eye(3)
+    first, second = [other for other in range(3) if other != axis]
+    turn[first, first] = turn[second, second] = np.cos(angle)
+    turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
+    return turn
+
+
+def resample_crop(
+    hounsfield: np.ndarray, labels: np.ndarray, placement: Placement, size: int
+) -> tuple[Tensor, Tensor, np.ndarray]:
+    """A crop of a case: HU linear, labels nearest, air and background outside the case.
+
+    Args:
+        hounsfield: (x, y, z); may be memory-mapped, only the part in use is read.
+        labels: (x, y, z).
+        placement: of the crop.
+        size: its edge in voxels.
+
+    Returns:
+        (size, size, size) float32 HU and int64 labels, and the (size, size, size, 3) case voxel indices.
+    """
+    positions = placement.positions(size)
+    low = np.floor(positions.reshape(-1, 3).min(axis=0)).astype(int) - 1
+    high = np.ceil(positions.reshape(-1, 3).max(axis=0)).astype(int) + 2
+    first, last = np.clip(low, 0, hounsfield.shape), np.clip(high, 0, hounsfield.shape)
+    part = np.full(high - low, AIR_HU, dtype=np.float32)
+    marked = np.zeros(high - low, dtype=np.float32)
+    if (last > first).all():
+        there = tuple(slice(a, b) for a, b in zip(first - low, last - low, strict=True))
+        here = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+        part[there], marked[there] = hounsfield[here], labels[here]
+    relative = (positions - low) * (2.0 / (np.array(part.shape) - 1)) - 1.0
+    # grid_sample counts its axes from the last one.
+    grid = torch.from_numpy(np.ascontiguousarray(relative[..., ::-1], dtype=np.float32))[None]
+    volume = functional.grid_sample(torch.from_numpy(part)[None, None], grid, padding_mode="border", align_corners=True)
+    nearest = functional.grid_sample(torch.from_numpy(marked)[None, None], grid, mode="nearest", align_corners=True)
+    return volume[0, 0], nearest[0, 0].round().long(), positions
+
+
+def vary_appearance(volume: Tensor, settings: AugmentationSettings, generator: np.random.Generator) -> Tensor:
+    """Other contrast, calibration, slice thickness and noise; (x, y, z) HU in and out."""
+    if generator.random() < settings.contrast:
+        volume = _bend(volume, generator)
+    gain = generator.uniform(1.0 - settings.gain, 1.0 + settings.gain)
+    volume = volume * gain + generator.normal(0.0, settings.offset_hu)
+    if generator.random() < settings.thick:
+        volume = _average_along(volume, int(generator.integers(3)))
+    if generator.random() < settings.noise:
+        noise = torch.from_numpy(generator.standard_normal(tuple(volume.shape)).astype(np.float32))
+        if generator.random() < 0.5:
+            # Soft kernels correlate the noise; averaging 27 voxels and tripling keeps some of its strength.
+            noise = functional.avg_pool3d(noise[None, None], 3, 1, 1)[0, 0] * 3.0
+        volume = volume + generator.uniform(0.0, settings.noise_hu) * noise
+    return volume
+
+
+def draw_cut(size: int, settings: AugmentationSettings, generator: np.random.Generator) -> tuple[slice, ...] | None:
+    """The part of a crop that lies outside a shortened scan, or None."""
+    if generator.random() >= settings.cut:
+        return None
+    axis, extent = int(generator.integers(3)), min(int(generator.integers(*settings.cut_voxels)), size // 2)
+    where = [slice(None)] * 3
+    where[axis] = slice(0, extent) if generator.random() < 0.5 else slice(size - extent, size)
+    return tuple(where)
+
+
+def _bend(volume: Tensor, generator: np.random.Generator) -> Tensor:
+    values = np.array(_CURVE_HU) + generator.normal(0.0, _CURVE_HU_DEVIATION, len(_CURVE_HU)) * _CURVE_SHIFT
+    bent = np.interp(volume.numpy(), _CURVE_HU, np.maximum.accumulate(values))
+    return torch.from_numpy(bent.astype(np.float32))
+
+
+def _average_along(volume: Tensor, axis: int) -> Tensor:
+    kernel = [3 if other == axis else 1 for other in range(3)]
+    # Padding counts from the last axis, two sides each.
+    padding = [1 if other == axis else 0 for other in (2, 2, 1, 1, 0, 0)]
+    padded = functional.pad(volume[None, None], padding, mode="replicate")
+    return functional.avg_pool3d(padded, kernel, 1)[0, 0]

@@ -1,0 +1,79 @@
+"""A whole pretraining run: sources to a backbone folder with its record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import fseft
+from fseft.compute import choose_compute, use_threads
+from fseft.files import replace_whole
+from fseft.pretraining.distributed import join_processes
+from fseft.pretraining.loop import Result, Trainer
+from fseft.pretraining.preparation import prepare
+from fseft.pretraining.settings import PretrainingSettings
+from fseft.pretraining.sources import Source
+from fseft.reporting import SILENT, Reporter
+
+RECORD_FILE = "pretraining.json"
+
+
+def run_pretraining(
+    sources: Sequence[Source],
+    settings: PretrainingSettings,
+    output: Path,
+    work: Path,
+    device: str = "auto",
+    resume: bool = False,
+    reporter: Reporter = SILENT,
+) -> Result:
+    """Prepare the sources, train, and write the backbone.
+
+    Args:
+        sources: where cases come from.
+        settings: the run's numbers.
+        output: the backbone's folder: specification, weights, ``pretraining.json`` and the checkpoint.
+        work: folder for prepared cases; they are kept for the next run.
+        device: see :func:`fseft.compute.choose_compute`.
+        resume: go on from the checkpoint in ``output``.
+        reporter: hears phases "cases" and "pretraining" and the losses.
+
+    Raises:
+        InputError: for unusable sources, settings or checkpoints, each with its own code.
+        ResourceError: "device-unavailable", "disk-full", "cannot-write".
+        Cancelled: with a checkpoint in ``output``.
+    """
+    compute = choose_compute(device)
+    use_threads()
+    with join_processes(compute) as processes:
+        grid = settings.network.specification(())
+        if processes.leads:
+            prepare(sources, grid, work, settings.workers, reporter)
+        processes.wait()
+        pool = prepare(sources, grid, work)
+        trainer = Trainer(pool, settings, compute, processes, output, resume, reporter if processes.leads else SILENT)
+        result = trainer.run()
+        if processes.leads:
+            _write_record(output / RECORD_FILE, sources, settings, result, processes.count)
+    return result
+
+
+def _write_record(
+    path: Path, sources: Sequence[Source], settings: PretrainingSettings, result: Result, processes: int
+) -> None:
+    """What was done, for the model card; no path and no case name."""
+    record = {
+        "format": "fseft-pretraining-record",
+        "version": 1,
+        "fseft": fseft.__version__,
+        "sources": [source.description for source in sources],
+        "settings": settings.to_json(),
+        "processes": processes,
+        "steps": result.progress.step,
+        "seconds": round(result.progress.seconds, 1),
+        "classes": list(result.specification.classes),
+        "history": result.progress.history,
+    }
+    with replace_whole(path) as partial:
+        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

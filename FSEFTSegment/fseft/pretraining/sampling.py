@@ -1,0 +1,184 @@
+"""Training crops: drawn from the pool, varied, with their targets, the same for the same number and seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from fseft.preprocessing.intensity import AIR_HU, window
+from fseft.pretraining.augmentation import draw_cut, draw_placement, resample_crop, vary_appearance
+from fseft.pretraining.cases import CaseArrays, PreparedCase, open_case
+from fseft.pretraining.preparation import Pool
+from fseft.pretraining.settings import PretrainingSettings
+from fseft.pretraining.targets import (
+    ClassTable,
+    class_table,
+    class_targets,
+    draw_points,
+    place_targets,
+    smooth,
+    tissue_targets,
+)
+
+_BODY_HU = -300.0
+_TRIES = 8
+_ENDLESS = 1 << 40
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops with their targets; n sampled voxels each (all voxels for the published loss).
+
+    Attributes:
+        windowed: (batch, windows, x, y, z).
+        points: (batch, n) flat indices of the sampled voxels.
+        weights: (batch, n); 0 outside the scan.
+        positive: (batch, n, classes) bool.
+        known: (batch, classes) bool.
+        tissue: (batch, n).
+        located: (batch, n) bool.
+        coordinates: (batch, n, 3).
+        cells: (batch, n), -1 for none.
+    """
+
+    windowed: Tensor
+    points: Tensor
+    weights: Tensor
+    positive: Tensor
+    known: Tensor
+    tissue: Tensor
+    located: Tensor
+    coordinates: Tensor
+    cells: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device, the image channels-last."""
+        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in dataclasses.fields(self)}
+        moved["windowed"] = moved["windowed"].contiguous(memory_format=torch.channels_last_3d)
+        return Batch(**moved)
+
+
+def stack(crops: Sequence[Batch]) -> Batch:
+    """Batches behind one another."""
+    return Batch(**{f.name: torch.cat([getattr(c, f.name) for c in crops]) for f in dataclasses.fields(Batch)})
+
+
+class CropSampler:
+    """Draws crops from a pool of cases.
+
+    Args:
+        pool: the cases.
+        settings: of the run.
+    """
+
+    def __init__(self, pool: Pool, settings: PretrainingSettings) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._opened: dict[str, tuple[CaseArrays, ClassTable]] = {}
+
+    def draw(self, number: int) -> Batch:
+        """The crop of that number, as a batch of one."""
+        generator = np.random.default_rng((self._settings.seed, number))
+        group = self._pool.groups[int(generator.choice(len(self._pool.groups), p=self._pool.weights))]
+        case = group[int(generator.integers(len(group)))]
+        arrays, table = self._open(case)
+        return self._crop(case, arrays, table, generator)
+
+    def __getstate__(self) -> dict[str, object]:
+        # Another process maps the arrays itself; pickling would copy them.
+        return {**self.__dict__, "_opened": {}}
+
+    def _open(self, case: PreparedCase) -> tuple[CaseArrays, ClassTable]:
+        key = str(case.folder)
+        if key not in self._opened:
+            self._opened[key] = (open_case(case), class_table(case, self._pool.classes))
+        return self._opened[key]
+
+    def _crop(self, case: PreparedCase, arrays: CaseArrays, table: ClassTable, generator: np.random.Generator) -> Batch:
+        settings = self._settings
+        placement = draw_placement(self._centre(arrays, generator), settings.augmentation, generator)
+        volume, labels, positions = resample_crop(arrays.hounsfield, arrays.labels, placement, settings.crop)
+        # Targets tell the tissue that is there; the appearance that the network sees is varied afterwards.
+        smoothed = smooth(volume).reshape(-1)
+        if settings.loss == "published":
+            points, weights = torch.arange(labels.numel()), torch.ones(labels.numel())
+        else:
+            points, weights = draw_points(labels, settings.points, settings.foreground_points, generator)
+        positive, known = class_targets(table, labels.reshape(-1)[points], placement.mirrored)
+        place = place_targets(
+            case,
+            arrays,
+            positions.reshape(-1, 3)[points.numpy()],
+            smoothed[points],
+            placement.mirrored,
+            0 if settings.loss == "published" else settings.place_points,
+            generator,
+        )
+        volume = vary_appearance(volume, settings.augmentation, generator)
+        located, cells = place.located, place.cells
+        cut = draw_cut(settings.crop, settings.augmentation, generator)
+        if cut is not None:
+            volume[cut] = AIR_HU
+            gone = torch.zeros(labels.shape, dtype=torch.bool)
+            gone[cut] = True
+            kept = ~gone.reshape(-1)[points]
+            weights, located, cells = weights * kept, located & kept, torch.where(kept, cells, -1)
+        tissue = tissue_targets(smoothed[points])
+        parts = (points, weights, positive, known, tissue, located, place.coordinates, cells)
+        windowed = window(volume, settings.network.windows_hu)
+        return Batch(*(part[None] for part in (windowed, *parts)))
+
+    def _centre(self, arrays: CaseArrays, generator: np.random.Generator) -> np.ndarray:
+        """Near a voxel of a structure, each structure as likely, or anywhere in the body."""
+        shape = arrays.hounsfield.shape
+        if arrays.foreground and generator.random() < self._settings.foreground_crops:
+            voxels = arrays.foreground[int(generator.integers(len(arrays.foreground)))]
+            voxel = np.unravel_index(int(voxels[int(generator.integers(len(voxels)))]), shape)
+            jitter = generator.normal(0.0, self._settings.augmentation.foreground_jitter, 3)
+            return np.array(voxel, dtype=float) + jitter
+        centre = np.array(shape) / 2.0
+        for _ in range(_TRIES):
+            centre = generator.uniform(0.1, 0.9, 3) * shape
+            if arrays.hounsfield[tuple(centre.astype(int))] > _BODY_HU:
+                break
+        return centre
+
+
+class _Batches(Dataset[Batch]):
+    """Batch i of a process holds the crops that follow those of the processes before it."""
+
+    def __init__(self, sampler: CropSampler, batch: int, rank: int, processes: int) -> None:
+        self._sampler = sampler
+        self._batch, self._rank, self._processes = batch, rank, processes
+
+    def __getitem__(self, index: int) -> Batch:
+        first = (index * self._processes + self._rank) * self._batch
+        return stack([self._sampler.draw(number) for number in range(first, first + self._batch)])
+
+
+def stream(
+    sampler: CropSampler, settings: PretrainingSettings, first: int = 0, rank: int = 0, processes: int = 1
+) -> Iterator[Batch]:
+    """Batches from number ``first`` on, endlessly; the order does not depend on the number of workers."""
+    batches = _Batches(sampler, settings.batch, rank, processes)
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(first, _ENDLESS),  # type: ignore[arg-type]
+        num_workers=settings.workers,
+        prefetch_factor=4 if settings.workers else None,
+        multiprocessing_context="spawn" if settings.workers else None,
+        worker_init_fn=_calm if settings.workers else None,
+    )
+    return iter(loader)
+
+
+def _calm(worker: int) -> None:
+    """One thread per worker: the training process needs the cores more."""
+    torch.set_num_threads(1)

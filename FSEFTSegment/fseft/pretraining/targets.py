@@ -1,0 +1,174 @@
+"""What a crop teaches: classes, tissue, place and coordinates at sampled voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.ndimage import map_coordinates
+from torch import Tensor
+from torch.nn import functional
+
+from fseft.pretraining.cases import COORDINATE_STRIDE, CaseArrays, PreparedCase
+from fseft.pretraining.class_map import classes_of, known_classes, mirrored
+
+#: Upper HU bounds of the tissue classes: gas, lung, fat-lung border, fat, water, soft tissue, ..., cortical bone.
+TISSUE_BOUNDS_HU: tuple[float, ...] = (-800.0, -350.0, -150.0, -25.0, 25.0, 75.0, 130.0, 250.0, 600.0)
+TISSUES = len(TISSUE_BOUNDS_HU) + 1
+
+#: Cells of the canonical frame: 30 mm cubes around the neck and the lower head, split by four tissues.
+CELL_MM = 30.0
+CELL_COUNTS = (6, 6, 8)
+_CELL_START = (-3.0, -3.0, -5.0)
+CELL_BOUNDS_HU: tuple[float, ...] = (-400.0, -25.0, 180.0)
+CELLS = CELL_COUNTS[0] * CELL_COUNTS[1] * CELL_COUNTS[2] * (len(CELL_BOUNDS_HU) + 1)
+
+COORDINATE_UNIT_MM = 50.0
+_AIR_LIMIT_HU = -900.0
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """How a case's labels translate to classes.
+
+    Attributes:
+        positive: (labels + 1, classes) bool; row 0 is background.
+        known: (classes,) bool, the classes that the case decides.
+        mirror: for each class the position of its twin on the other side.
+    """
+
+    positive: Tensor
+    known: Tensor
+    mirror: list[int]
+
+
+def class_table(case: PreparedCase, classes: tuple[str, ...]) -> ClassTable:
+    """The translation of one case."""
+    decided = known_classes(case.structures, case.left_out)
+    positive = torch.zeros(len(case.structures) + 1, len(classes), dtype=torch.bool)
+    for value, name in enumerate(case.structures, start=1):
+        for entry in classes_of(name):
+            if entry in decided:
+                positive[value, classes.index(entry)] = True
+    return ClassTable(positive, torch.tensor([name in decided for name in classes]), mirrored(classes))
+
+
+def class_targets(table: ClassTable, labels: Tensor, is_mirrored: bool) -> tuple[Tensor, Tensor]:
+    """(n, classes) positives at voxels with these labels, and the (classes,) mask of known classes."""
+    positive, known = table.positive[labels], table.known.clone()
+    return (positive[:, table.mirror], known[table.mirror]) if is_mirrored else (positive, known)
+
+
+def smooth(volume: Tensor) -> Tensor:
+    """HU averaged over 27 voxels: tissue is told by it and not by noise."""
+    return functional.avg_pool3d(volume[None, None], 3, 1, 1)[0, 0]
+
+
+def tissue_targets(smoothed: Tensor) -> Tensor:
+    """Tissue class of each smoothed HU value, 0..``TISSUES`` - 1."""
+    return torch.bucketize(smoothed, torch.tensor(TISSUE_BOUNDS_HU))
+
+
+def draw_points(labels: Tensor, anywhere: int, labelled: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Voxels to learn from: some anywhere, some more inside labelled structures.
+
+    Weights undo the surplus: a labelled voxel counts by how often it would be drawn without it.
+
+    Args:
+        labels: (x, y, z).
+        anywhere, labelled: how many.
+        generator: source of randomness.
+
+    Returns:
+        (anywhere + labelled,) flat indices and weights.
+    """
+    flat = labels.reshape(-1)
+    inside = torch.nonzero(flat > 0).squeeze(1)
+    points = torch.from_numpy(generator.integers(0, flat.numel(), anywhere))
+    if inside.numel() == 0 or labelled == 0:
+        more = torch.from_numpy(generator.integers(0, flat.numel(), labelled))
+        return torch.cat([points, more]), torch.ones(anywhere + labelled)
+    more = inside[torch.from_numpy(generator.integers(0, inside.numel(), labelled))]
+    points = torch.cat([points, more])
+    weights = torch.ones(anywhere + labelled)
+    expected = anywhere * inside.numel() / flat.numel()
+    weights[flat[points] > 0] = expected / (expected + labelled)
+    return points, weights
+
+
+@dataclass(frozen=True)
+class PlaceTargets:
+    """Where sampled voxels are in the body.
+
+    Attributes:
+        located: (n,) bool, voxels whose place is a target.
+        coordinates: (n, 3) canonical coordinates over :data:`COORDINATE_UNIT_MM`.
+        cells: (n,) cell and tissue together, -1 outside the cells.
+    """
+
+    located: Tensor
+    coordinates: Tensor
+    cells: Tensor
+
+
+def place_targets(
+    case: PreparedCase,
+    arrays: CaseArrays,
+    positions: np.ndarray,
+    smoothed: Tensor,
+    is_mirrored: bool,
+    most: int,
+    generator: np.random.Generator,
+) -> PlaceTargets:
+    """Places of sampled voxels; none where the case has no canonical frame.
+
+    Args:
+        case, arrays: the case.
+        positions: (n, 3) case voxel indices.
+        smoothed: (n,) smoothed HU.
+        is_mirrored: whether the crop shows the patient mirrored.
+        most: at most so many voxels are located.
+        generator: source of randomness.
+    """
+    count = len(positions)
+    canonical = _canonical(case, arrays, positions)
+    if canonical is None:
+        nowhere = torch.zeros(count, dtype=torch.bool)
+        return PlaceTargets(nowhere, torch.zeros(count, 3), torch.full((count,), -1))
+    if is_mirrored:
+        canonical = canonical * np.array((-1, 1, 1), dtype=np.float32)
+    coordinates = torch.from_numpy(canonical.astype(np.float32))
+    index = torch.floor(coordinates / CELL_MM - torch.tensor(_CELL_START)).long()
+    in_cells = ((index >= 0) & (index < torch.tensor(CELL_COUNTS))).all(dim=1)
+    # A frame from landmarks is a similarity: far from them it is a guess, while phantoms are dense.
+    located = smoothed > _AIR_LIMIT_HU
+    if not case.dense:
+        located &= in_cells
+    located = _at_most(located, most, generator)
+    tissue = torch.bucketize(smoothed, torch.tensor(CELL_BOUNDS_HU))
+    place = (index[:, 0] * CELL_COUNTS[1] + index[:, 1]) * CELL_COUNTS[2] + index[:, 2]
+    cells = torch.where(located & in_cells, place * (len(CELL_BOUNDS_HU) + 1) + tissue, -1)
+    return PlaceTargets(located, coordinates / COORDINATE_UNIT_MM, cells)
+
+
+def _canonical(case: PreparedCase, arrays: CaseArrays, positions: np.ndarray) -> np.ndarray | None:
+    if arrays.coordinates is not None:
+        where = (positions / COORDINATE_STRIDE).T
+        parts = [
+            map_coordinates(arrays.coordinates[..., axis].astype(np.float32), where, order=1, mode="nearest")
+            for axis in range(3)
+        ]
+        return np.stack(parts, axis=1)
+    if case.frame is not None:
+        return case.frame.canonical(positions * np.asarray(case.spacing_mm, dtype=np.float32))
+    return None
+
+
+def _at_most(chosen: Tensor, most: int, generator: np.random.Generator) -> Tensor:
+    index = torch.nonzero(chosen).squeeze(1)
+    if index.numel() <= most:
+        return chosen
+    kept = torch.zeros_like(chosen)
+    kept[index[torch.from_numpy(generator.choice(index.numel(), most, replace=False))]] = True
+    return kept
