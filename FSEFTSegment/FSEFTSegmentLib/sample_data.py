@@ -130,5 +130,8 @@ def _add_annotation(volume: Any, labels_file: Path, folder: Path) -> None:
 
 def _check(seed: int, voxels: np.ndarray) -> None:
     expected = CHECKSUMS.get(seed)
-    if expected is not None and hashlib.sha256(np.ascontiguousarray(voxels, dtype=np.int16)).hexdigest() != expected:
+    if (
+        expected is not None
+        and hashlib.sha256(np.ascontiguousarray(voxels, dtype=np.int16).tobytes()).hexdigest() != expected
+    ):
         LOGGER.warning("The synthetic scan %d differs in some voxels from the one of the documentation.", seed)

@@ -1,4 +1,4 @@
-"""Thin stand-ins for what only the running application has: PythonQt's ``qt``, ``ctk``, the qMRML widgets, ``slicer.app``.
+"""Thin stand-ins for what only the running application has: ``qt``, ``ctk``, the qMRML widgets, ``slicer.app``.
 
 The widgets underneath are real Qt (PySide6 with properties spelled as PythonQt spells them), the data model is
 Slicer's own (slicer-core), so that panels run as they are, without a screen.
@@ -13,8 +13,9 @@ from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from __feature__ import true_property  # type: ignore[import-not-found]  # noqa: F401
-from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
+# PySide6 must come first: it makes ``__feature__`` importable.
+from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets  # isort: skip
+from __feature__ import true_property  # isort: skip  # noqa: F401
 
 MODULE = Path(__file__).resolve().parents[2] / "FSEFTSegment"
 
@@ -70,7 +71,9 @@ class SegmentEditor(QtWidgets.QWidget):
         row = QtWidgets.QHBoxLayout()
         layout.addLayout(row)
         for name in ("Threshold", "Paint", "Draw", "Erase", "Islands", "Undo"):
-            row.addWidget(QtWidgets.QPushButton(name))
+            button = QtWidgets.QToolButton()
+            button.text = name
+            row.addWidget(button)
 
     def setSegmentationNode(self, node):
         self.segmentation = node

@@ -45,7 +45,7 @@ class Annotator:
             InputError: "scan-missing".
         """
         annotation = self.session.support.annotation_for(case)
-        volume = self.session.state.scan(case)
+        volume: Any = self.session.state.scan(case)
         self._make_editor()
         self.case = case
         annotation.SetReferenceImageGeometryParameterFromVolumeNode(volume)

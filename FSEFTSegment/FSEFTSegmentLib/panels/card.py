@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from FSEFTSegmentLib.panels.common import GOOD_COLOR, WARNING_COLOR
+from FSEFTSegmentLib.panels.common import ADVICE_COLOR, GOOD_COLOR
 
 
 def card_html(content: Mapping[str, Any]) -> str:
@@ -23,7 +23,7 @@ def card_html(content: Mapping[str, Any]) -> str:
     verdict = content.get("verdict") or _member(content.get("validation"), "verdict")
     if verdict:
         good = str(verdict).lower().startswith("good")
-        parts.append(f'<br><span style="color:{GOOD_COLOR if good else WARNING_COLOR}">{escape(str(verdict))}</span>')
+        parts.append(f'<br><span style="color:{GOOD_COLOR if good else ADVICE_COLOR}">{escape(str(verdict))}</span>')
     rows = structure_rows(content)
     if rows:
         parts.append(_table(rows))

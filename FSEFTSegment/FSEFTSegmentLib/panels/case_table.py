@@ -13,6 +13,7 @@ from FSEFTSegmentLib.panels.common import (
     GOOD_COLOR,
     WARNING_COLOR,
     elided_names,
+    fit_height,
     guarded,
     read_only_item,
     set_columns,
@@ -116,8 +117,9 @@ class CaseTable:
         menu, case = self.import_menu, self.selected
         menu.clear()
         candidates = self.session.support.annotation_candidates() if case is not None else []
-        if not candidates:
+        if case is None or not candidates:
             menu.addAction(_("No segmentation or labelmap is loaded")).enabled = False
+            return
         for node in candidates:
             action = menu.addAction(node.GetName())
             action.triggered.connect(guarded(lambda n=node: self.session.support.import_annotation(case, n)))
@@ -143,6 +145,7 @@ class CaseTable:
                 table.setItem(position, 2, sparse)
             if cases:
                 table.setCurrentCell(min(max(row, 0), len(cases) - 1), 0)
+        fit_height(table, 3, 7)
         none = "" if self.selected is not None else _("Add a scan and select it first.")
         set_reason(self.ui.removeCaseButton, none, _("Take the scan out of the support set; it stays loaded"))
         set_reason(self.ui.importButton, none, _("Use a loaded segmentation or labelmap for the selected scan"))

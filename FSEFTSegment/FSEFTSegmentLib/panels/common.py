@@ -16,8 +16,10 @@ from FSEFTSegmentLib.activity import failure_of_exception
 
 RESOURCES = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "Resources")
 
-WARNING_COLOR = "#c0392b"
-GOOD_COLOR = "#1e8449"
+#: Readable on light and on dark backgrounds.
+WARNING_COLOR = "#d9534f"
+GOOD_COLOR = "#2e9e5b"
+ADVICE_COLOR = "#c77c11"
 
 
 class Widgets:
@@ -89,6 +91,14 @@ def set_columns(table: Any, stretched: int, others: tuple[int, ...] = ()) -> Non
         header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
     table.verticalHeader().visible = False
     table.verticalHeader().defaultSectionSize = 24
+
+
+def fit_height(table: Any, fewest: int, most: int) -> None:
+    """Make a table as high as its rows, within limits, so that it neither wastes space nor hides much."""
+    rows = min(max(table.rowCount, fewest), most)
+    height = 24 * rows + 28
+    table.minimumHeight = height
+    table.maximumHeight = height
 
 
 @contextlib.contextmanager

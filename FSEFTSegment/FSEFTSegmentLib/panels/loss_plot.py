@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ def thinned(values: Sequence[float], limit: int) -> list[float]:
     if len(values) <= limit:
         return list(values)
     edges = [round(n * len(values) / limit) for n in range(limit + 1)]
-    return [sum(values[a:b]) / (b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
 
 
 def draw_curve(values: Sequence[float], width: int, height: int, palette: Any) -> Any:

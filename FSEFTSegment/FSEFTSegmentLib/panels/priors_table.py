@@ -8,7 +8,7 @@ import qt
 from slicer.i18n import tr as _
 
 from FSEFTSegmentLib.panels.card import millilitres
-from FSEFTSegmentLib.panels.common import WARNING_COLOR, read_only_item, set_columns, silenced
+from FSEFTSegmentLib.panels.common import WARNING_COLOR, fit_height, read_only_item, set_columns, silenced
 
 
 class PriorsTable:
@@ -33,8 +33,9 @@ class PriorsTable:
             self.table.rowCount = len(structures)
             for row, name in enumerate(structures):
                 prior = priors.get(name)
-                known = prior is not None and prior.get("low_ml") is not None
-                self._given[name] = (float(prior["low_ml"]), float(prior["high_ml"])) if known else None
+                self._given[name] = None
+                if prior and prior.get("low_ml") is not None:
+                    self._given[name] = (float(prior["low_ml"]), float(prior["high_ml"]))
                 source = str(prior.get("source", "")) if prior else _("unknown: no whole annotation")
                 self.table.setItem(row, 0, read_only_item(name, source))
                 for column, position in ((1, 0), (2, 1)):
@@ -42,6 +43,7 @@ class PriorsTable:
                     item = qt.QTableWidgetItem(millilitres(given[position]) if given else "")
                     item.setToolTip(_("Millilitres; edit it where you know better. Source: {s}").format(s=source))
                     self.table.setItem(row, column, item)
+        fit_height(self.table, 1, 8)
 
     def edited(self) -> dict[str, dict[str, float]]:
         """Priors that differ from the model's, as a job has them."""

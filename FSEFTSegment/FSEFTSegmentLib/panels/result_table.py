@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from FSEFTSegmentLib.mrml.centres import centre_of_segment
 from FSEFTSegmentLib.panels.card import millilitres
-from FSEFTSegmentLib.panels.common import WARNING_COLOR, read_only_item, set_columns, silenced
+from FSEFTSegmentLib.panels.common import WARNING_COLOR, fit_height, read_only_item, set_columns, silenced
 from FSEFTSegmentLib.segmentation import flag_text
 from FSEFTSegmentLib.session import Session
 from FSEFTSegmentLib.state import Result
@@ -28,8 +28,9 @@ class ResultTable:
         self.table = table
         self.session = session
         self.rows: list[tuple[Result, str]] = []
+        self._flags: list[list[str]] = []
         set_columns(table, 5, (1, 2, 3, 4))
-        table.setColumnWidth(0, 90)
+        table.setColumnWidth(0, 78)
         table.cellClicked.connect(lambda row, _column: self.jump(row))
         table.itemSelectionChanged.connect(lambda *_: session.notify("selection"))
 
@@ -41,13 +42,14 @@ class ResultTable:
 
     def refresh(self) -> None:
         """Show the results as they stand."""
-        self.rows = []
+        self.rows, self._flags = [], []
         cells = []
         for result in self.session.state.results:
             scan = self.session.state.result_node(result, "scan")
             name = scan.GetName() if scan is not None else _("(removed)")
             for entry in result.report.get("structures", []):
                 self.rows.append((result, str(entry["name"])))
+                self._flags.append([flag_text(flag) for flag in entry.get("flags", [])])
                 cells.append((name, entry))
         row = self.table.currentRow()
         with silenced(self.table):
@@ -56,6 +58,7 @@ class ResultTable:
                 self._fill_row(position, name, entry)
             if 0 <= row < len(cells):
                 self.table.setCurrentCell(row, 0)
+        fit_height(self.table, 2, 9)
 
     def _fill_row(self, position: int, scan: str, entry: dict[str, Any]) -> None:
         expected = entry.get("expected_ml")
@@ -69,7 +72,7 @@ class ResultTable:
             millilitres(entry["volume_ml"]) if entry.get("volume_ml") is not None else "-",
             f"{millilitres(expected[0])} - {millilitres(expected[1])}" if expected else "-",
             f"{dice:.2f}" if isinstance(dice, (int, float)) else "-",
-            "; ".join(flags),
+            "; ".join(flag.partition(" (")[0] for flag in flags),
         )
         for column, text in enumerate(texts):
             item = read_only_item(text, "\n".join(flags) if column == 5 and flags else text)
@@ -78,6 +81,16 @@ class ResultTable:
             if column in (2, 3, 4):
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             self.table.setItem(position, column, item)
+
+    def note(self) -> str:
+        """What there is to look at: for the selected row, else how much there is at all."""
+        flagged = [(result, name, flags) for (result, name), flags in zip(self.rows, self._flags, strict=True) if flags]
+        row = self.table.currentRow()
+        if 0 <= row < len(self.rows) and self._flags[row]:
+            return f"{self.rows[row][1]}: " + "; ".join(self._flags[row])
+        if flagged:
+            return _("{count} structure(s) to look at; click a red row.").format(count=len(flagged))
+        return ""
 
     def jump(self, row: int) -> None:
         """Show a row's scan and send the views to its structure."""

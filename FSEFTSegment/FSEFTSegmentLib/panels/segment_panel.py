@@ -74,6 +74,9 @@ class SegmentPanel:
         if topic == "results":
             self.results.refresh()
             self._show_options()
+        if topic in ("results", "selection"):
+            self.ui.resultNote.text = self.results.note()
+            self.ui.resultNote.visible = bool(self.ui.resultNote.text)
         if topic in ("models", "scans", "segment", "dependencies"):
             self._show_button()
 
@@ -117,7 +120,9 @@ class SegmentPanel:
             combo.clear()
             for name, description in self.models.items():
                 count = len(description.get("structures", []))
-                combo.addItem(_("{name} ({count} structures)").format(name=name, count=count), name)
+                combo.addItem(name, name)
+                tip = _("{count} structures").format(count=count)
+                combo.setItemData(combo.count - 1, tip, qt.Qt.ToolTipRole)
             if not self.models:
                 combo.addItem(_("none yet: press Adapt, or import one"), "")
             combo.currentIndex = max(0, combo.findData(state.choice("model", "")))

@@ -83,7 +83,7 @@ class StorageDialog:
                 self.table.setItem(position, column, read_only_item(text, f"{text}\n{choice.source}"))
         size = folder_megabytes(cache_home())
         self.cache_label.text = _(
-            "Feature cache: {size:.0f} MB in {folder}. It makes work on the same scans fast, and can be cleared any time."
+            "Feature cache: {size:.0f} MB in {folder}. It makes work on known scans fast; clear it any time."
         ).format(size=size, folder=str(cache_home()))
         set_reason(
             self.clear_button,

@@ -12,6 +12,7 @@ from FSEFTSegmentLib.mrml.segments import list_segments
 from FSEFTSegmentLib.panels.common import (
     ask_text,
     errors_shown,
+    fit_height,
     guarded,
     icon_of_color,
     read_only_item,
@@ -85,6 +86,7 @@ class StructureTable:
                 table.setItem(position, 2, read_only_item(code or "-", tip))
             if 0 <= row < len(structures):
                 table.setCurrentCell(row, 1)
+        fit_height(table, 3, 7)
         self._show_buttons()
 
     def _show_buttons(self) -> None:
