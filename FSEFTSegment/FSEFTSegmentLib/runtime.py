@@ -28,9 +28,13 @@ def worker_command() -> list[str]:
 
 
 def worker_environment() -> dict[str, str]:
-    """Variables by which the worker finds the engine."""
+    """Variables by which the worker finds the engine, and the user's own settings of FSEFT.
+
+    Slicer starts other programs with the environment it was started with itself: what was set since must be told.
+    """
     path = os.environ.get("PYTHONPATH", "")
-    return {"PYTHONPATH": os.pathsep.join(part for part in (str(MODULE_FOLDER), path) if part)}
+    settings = {name: value for name, value in os.environ.items() if name.startswith("FSEFT_")}
+    return {**settings, "PYTHONPATH": os.pathsep.join(part for part in (str(MODULE_FOLDER), path) if part)}
 
 
 def new_process_factory(slicer: Any, qt: Any) -> Callable[[], Process]:
@@ -43,9 +47,9 @@ def new_process_factory(slicer: Any, qt: Any) -> Callable[[], Process]:
 
 def make_queue(slicer: Any, qt: Any) -> JobQueue:
     """The job queue of a running Slicer."""
-    return JobQueue(worker_command(), new_process_factory(slicer, qt), worker_environment(), str(MODULE_FOLDER))
+    return JobQueue(worker_command(), new_process_factory(slicer, qt), worker_environment, str(MODULE_FOLDER))
 
 
 def make_plain_queue() -> JobQueue:
     """A job queue for scripts without an event loop."""
-    return JobQueue(worker_command(), SubprocessProcess, worker_environment(), str(MODULE_FOLDER))
+    return JobQueue(worker_command(), SubprocessProcess, worker_environment, str(MODULE_FOLDER))

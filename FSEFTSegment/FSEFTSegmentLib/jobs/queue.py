@@ -22,7 +22,7 @@ class JobQueue:
     Args:
         command: the interpreter and its arguments before the job file, for example ``[python, "-m", "fseft.worker"]``.
         new_process: makes a process, see :mod:`FSEFTSegmentLib.jobs.processes`.
-        environment: variables to add.
+        environment: variables to add, or what gives them when a job starts.
         folder: working folder of the processes.
         grace_s: seconds a cancelled worker gets before its process tree is ended.
         clock: seconds, for tests.
@@ -32,14 +32,14 @@ class JobQueue:
         self,
         command: Sequence[str],
         new_process: Callable[[], Process],
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         folder: str = ".",
         grace_s: float = GRACE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._command = list(command)
         self._new_process = new_process
-        self._environment = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", **(environment or {})}
+        self._more_environment = environment or {}
         self._folder = folder
         self._grace_s = grace_s
         self._clock = clock
@@ -129,7 +129,7 @@ class JobQueue:
             job.write_job_file()
             process.start(
                 [*self._command, str(job.job_file)],
-                self._environment,
+                self._environment(),
                 self._folder,
                 lambda line: self._take_line(job, line),
                 lambda exit_code: self._take_end(job, exit_code),
@@ -144,6 +144,10 @@ class JobQueue:
                     str(problem),
                 )
             )
+
+    def _environment(self) -> dict[str, str]:
+        more = self._more_environment
+        return {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", **(more() if callable(more) else more)}
 
     def _take_line(self, job: Job, line: str) -> None:
         event = read_event(line)

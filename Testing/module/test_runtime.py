@@ -1,0 +1,73 @@
+"""Slicer's own ways to run the worker are chosen by what its version offers."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+from FSEFTSegmentLib import runtime
+from FSEFTSegmentLib.jobs.processes import ConsoleProcess, QtProcess
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def launch_512(args, blocking=True, logCallback=None, completedCallback=None):
+    """As in Slicer 5.12."""
+
+
+def launch_510(args, useStartupEnvironment=True):
+    """As in Slicer 5.10."""
+
+
+def test_the_process_fits_the_version():
+    newer = types.SimpleNamespace(util=types.SimpleNamespace(launchConsoleProcess=launch_512))
+    older = types.SimpleNamespace(
+        util=types.SimpleNamespace(launchConsoleProcess=launch_510, startupEnvironment=lambda: {"A": "b"})
+    )
+    assert isinstance(runtime.new_process_factory(newer, None)(), ConsoleProcess)
+    assert isinstance(runtime.new_process_factory(older, None)(), QtProcess)
+
+
+def test_slicers_interpreter_is_preferred(monkeypatch):
+    monkeypatch.setattr(runtime.shutil, "which", lambda name: f"/slicer/bin/{name}")
+    assert runtime.worker_command() == ["/slicer/bin/PythonSlicer", "-m", "fseft.worker"]
+    monkeypatch.setattr(runtime.shutil, "which", lambda name: None)
+    assert runtime.python_interpreter() == sys.executable
+
+
+def test_the_worker_finds_the_engine_and_the_users_settings(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    monkeypatch.setenv("FSEFT_HOME", "my models")
+    environment = runtime.worker_environment()
+    assert environment["PYTHONPATH"].split(runtime.os.pathsep) == [str(REPOSITORY / "FSEFTSegment"), "elsewhere"]
+    assert environment["FSEFT_HOME"] == "my models"
+
+
+def test_the_worker_starts_from_the_module_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "fseft.worker"], cwd=runtime.MODULE_FOLDER, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert '"job-missing"' in done.stdout
+
+
+def test_the_self_test_does_nothing_when_it_is_only_imported():
+    """Folders named ``slicer`` on the path are taken for parts of the ``slicer`` package: no import may run it."""
+    tree = ast.parse((REPOSITORY / "Testing" / "slicer" / "self_test.py").read_text("utf-8"))
+    kinds = {type(node) for node in tree.body}
+    assert kinds <= {ast.Expr, ast.Import, ast.FunctionDef, ast.If}
+    assert all(node.name.startswith("_") for node in tree.body if isinstance(node, ast.FunctionDef))
+    assert ast.unparse(tree.body[-1].test) == "__name__ == '__main__'"
+
+
+def test_the_module_script_is_what_slicer_expects():
+    tree = ast.parse((REPOSITORY / "FSEFTSegment" / "FSEFTSegment.py").read_text("utf-8"))
+    classes = {node.name: {f.name for f in node.body if isinstance(f, ast.FunctionDef)} for node in tree.body
+               if isinstance(node, ast.ClassDef)}  # fmt: skip
+    assert set(classes) == {"FSEFTSegment", "FSEFTSegmentWidget", "FSEFTSegmentLogic", "FSEFTSegmentTest"}
+    assert {"setup", "enter", "exit", "cleanup", "onReload"} <= classes["FSEFTSegmentWidget"]
+    assert {"adapt", "segment"} <= classes["FSEFTSegmentLogic"]
+    assert {"setUp", "runTest"} <= classes["FSEFTSegmentTest"]
