@@ -51,10 +51,15 @@ class Annotation:
         return said
 
 
+#: Voxels painted in one step.
+_STEP_VOXELS = 4 << 20
+
+
 @dataclass
 class _Painting:
     labels: np.ndarray
-    present: set[int] = field(default_factory=set)
+    seen: np.ndarray
+    is_blank: bool = True
     overlaps: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
@@ -77,7 +82,8 @@ def annotation_steps(node: Any, volume: Any, structures: tuple[Structure, ...]) 
     matched, ignored = match_segments(node, structures)
     value_of = {info.id: structure for structure in structures if (info := matched.get(structure.name))}
     largest = max(structure.value for structure in structures)
-    painting = _Painting(np.zeros(grid.array_shape, np.uint8 if largest < 256 else np.uint16))
+    labels = np.zeros(grid.array_shape, np.uint8 if largest < 256 else np.uint16)
+    painting = _Painting(labels, np.zeros(65536, dtype=bool))
     in_node = grid.moved(np.linalg.inv(to_volume))
     wanted = [matched[structure.name] for structure in structures if structure.name in matched]
     order = {info.id: position for position, info in enumerate(wanted)}
@@ -89,7 +95,13 @@ def annotation_steps(node: Any, volume: Any, structures: tuple[Structure, ...]) 
         if placed is None:
             continue
         anything = True
-        _paint(painting, *placed, {info.value: value_of[info.id].value for info in infos})
+        yield from _paint_steps(painting, *placed, {info.value: value_of[info.id].value for info in infos})
+    if painting.overlaps:
+        # What was painted over may be gone altogether.
+        painting.seen[:] = False
+        for slab in slabs_of(painting.labels):
+            painting.seen[slab] = True
+            yield 0.9
     if layers and not anything:
         raise AnnotationError(
             "annotation-elsewhere",
@@ -100,35 +112,45 @@ def annotation_steps(node: Any, volume: Any, structures: tuple[Structure, ...]) 
     return Annotation(
         painting.labels,
         grid,
-        tuple(structure for structure in structures if structure.value in painting.present),
-        tuple(s.name for s in structures if s.name in matched and s.value not in painting.present),
+        tuple(structure for structure in structures if painting.seen[structure.value]),
+        tuple(s.name for s in structures if s.name in matched and not painting.seen[s.value]),
         tuple(s.name for s in structures if s.name not in matched),
         tuple(ignored),
         tuple((names[kept], names[lost], count) for (kept, lost), count in sorted(painting.overlaps.items())),
     )
 
 
-def _paint(painting: _Painting, source: np.ndarray, where: tuple[slice, slice, slice], values: dict[int, int]) -> None:
+def _paint_steps(
+    painting: _Painting, source: np.ndarray, where: tuple[slice, slice, slice], values: dict[int, int]
+) -> Steps[None]:
     """Add a layer; ``values`` maps the layer's own label values to the structures'."""
     table = np.zeros(max(int(source.max()), *values) + 1, painting.labels.dtype)
     for own, value in values.items():
         table[own] = value
-    new = table[source.astype(np.intp) if source.dtype.kind != "u" else source]
+    first, painting.is_blank = painting.is_blank, False
     target = painting.labels[where]
-    drawn = new > 0
-    both = drawn & (target > 0)
-    if both.any():
-        pairs, counts = np.unique(new[both].astype(np.int64) << 16 | target[both].astype(np.int64), return_counts=True)
-        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
-            key = (pair >> 16, pair & 0xFFFF)
-            painting.overlaps[key] = painting.overlaps.get(key, 0) + count
-    np.copyto(target, new, where=drawn)
-    # Overpainted structures may be gone altogether; the final say is what is left.
-    painting.present = (
-        set(np.unique(painting.labels[::1]).tolist()) - {0}
-        if both.any()
-        else (painting.present | set(np.flatnonzero(np.bincount(new.reshape(-1), minlength=1)).tolist()) - {0})
-    )
+    thickness = max(1, _STEP_VOXELS // max(1, source[0].size))
+    for start in range(0, len(source), thickness):
+        new = np.take(table, source[start : start + thickness])
+        part = target[start : start + thickness]
+        painting.seen[new] = True
+        if first:
+            part[...] = new
+        else:
+            drawn = new > 0
+            _count_overlaps(painting, new, part, drawn)
+            np.copyto(part, new, where=drawn)
+        yield 0.5
+
+
+def _count_overlaps(painting: _Painting, new: np.ndarray, old: np.ndarray, drawn: np.ndarray) -> None:
+    both = drawn & (old > 0)
+    if not both.any():
+        return
+    pairs, counts = np.unique(new[both].astype(np.int64) << 16 | old[both].astype(np.int64), return_counts=True)
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        key = (pair >> 16, pair & 0xFFFF)
+        painting.overlaps[key] = painting.overlaps.get(key, 0) + count
 
 
 def write_annotation_steps(annotation: Annotation, grid: Grid, path: Path) -> Steps[None]:

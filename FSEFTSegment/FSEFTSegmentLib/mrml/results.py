@@ -14,7 +14,7 @@ from fseft.structures import Structure
 
 from FSEFTSegmentLib.mrml.grid import Grid, own_grid
 from FSEFTSegmentLib.mrml.nrrd import NrrdFile, read_nrrd_steps
-from FSEFTSegmentLib.mrml.segments import set_labels
+from FSEFTSegmentLib.mrml.segments import Box, labelled_box_steps, set_labels
 from FSEFTSegmentLib.steps import Steps
 
 SCAN_REFERENCE = "FSEFT.scan"
@@ -98,12 +98,18 @@ def load_result_steps(
             f"“{volume.GetName()}” was changed while it was being segmented.",
             "Segment it again.",
         )
+    box = yield from labelled_box_steps(file.array)
     yield 1.0
-    return show_result(scene, volume, file.array, structures, identity)
+    return show_result(scene, volume, file.array, structures, identity, box)
 
 
 def show_result(
-    scene: Any, volume: Any, labels: np.ndarray, structures: tuple[Structure, ...], identity: ResultIdentity
+    scene: Any,
+    volume: Any,
+    labels: np.ndarray,
+    structures: tuple[Structure, ...],
+    identity: ResultIdentity,
+    box: Box | None = None,
 ) -> Any:
     """Put a labelmap on a volume's grid into the scene as a segmentation; returns the node.
 
@@ -116,7 +122,7 @@ def show_result(
         node.SetAttribute(MODEL, identity.model)
         if identity.frame:
             node.SetAttribute(FRAME, identity.frame)
-    set_labels(node, labels, own_grid(volume), structures)
+    set_labels(node, labels, own_grid(volume), structures, box)
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     return node
 

@@ -13,6 +13,7 @@ from fseft.structures import Structure, canonical_name
 
 from FSEFTSegmentLib.mrml.grid import Grid, to_vtk
 from FSEFTSegmentLib.mrml.images import image_array, is_empty_image, oriented_image
+from FSEFTSegmentLib.steps import Steps, run_steps
 
 LABELMAP = "Binary labelmap"
 
@@ -178,7 +179,12 @@ def values_present(image: Any, wanted: set[int]) -> frozenset[int]:
     return frozenset(found & wanted)
 
 
-def set_labels(node: Any, labels: np.ndarray, grid: Grid, structures: tuple[Structure, ...]) -> None:
+Box = tuple[slice, slice, slice]
+
+
+def set_labels(
+    node: Any, labels: np.ndarray, grid: Grid, structures: tuple[Structure, ...], box: Box | None = None
+) -> None:
     """Replace a segmentation's content by a labelmap, one segment per structure, empty ones included.
 
     Args:
@@ -186,9 +192,11 @@ def set_labels(node: Any, labels: np.ndarray, grid: Grid, structures: tuple[Stru
         labels: (k, j, i) with the structures' values, on ``grid``.
         grid: the node's own grid, transforms left aside.
         structures: in the order wanted.
+        box: around everything labelled, where it is known already.
     """
     segmentation = node.GetSegmentation()
-    array, start = _cropped(labels)
+    box = run_steps(labelled_box_steps(labels)) if box is None else box
+    array, start = labels[box], (box[2].start, box[1].start, box[0].start)
     largest = max((structure.value for structure in structures), default=0)
     image = oriented_image(array.astype(np.uint8 if largest < 256 else np.uint16, copy=False), grid, start)
     modifying = node.StartModify()
@@ -205,11 +213,18 @@ def set_labels(node: Any, labels: np.ndarray, grid: Grid, structures: tuple[Stru
         node.EndModify(modifying)
 
 
-def _cropped(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """The box around everything labelled, and its first voxel (i, j, k); one voxel when nothing is."""
+def labelled_box_steps(labels: np.ndarray) -> Steps[Box]:
+    """The (k, j, i) box around everything labelled; one voxel when nothing is."""
+    used = [np.zeros(size, dtype=bool) for size in labels.shape]
+    for k, plane in enumerate(labels):
+        drawn = plane > 0
+        used[0][k] = drawn.any()
+        used[1] |= drawn.any(axis=1)
+        used[2] |= drawn.any(axis=0)
+        if k % 32 == 31:
+            yield k / len(labels)
     box = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        used = np.flatnonzero(labels.any(axis=others))
-        box.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 1))
-    return labels[tuple(box)], (box[2].start, box[1].start, box[0].start)
+    for axis in used:
+        places = np.flatnonzero(axis)
+        box.append(slice(int(places[0]), int(places[-1]) + 1) if places.size else slice(0, 1))
+    return (box[0], box[1], box[2])

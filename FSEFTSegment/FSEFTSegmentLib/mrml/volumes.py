@@ -93,12 +93,24 @@ def write_scan_steps(volume: Any, path: Path) -> Steps[Grid]:
     sequence is copied first, since browsing on would change it under the writer.
 
     Raises:
-        ScanError: as :func:`check_volume`.
+        ScanError: as :func:`check_volume`, and "scan-changed".
         ResourceError: "disk-full", "cannot-write".
     """
     grid = check_volume(volume)
-    voxels = voxels_of(volume).copy()
-    yield 0.0
+    view, image = voxels_of(volume), volume.GetImageData()
+    changed = image.GetMTime()
+    voxels = np.empty_like(view)
+    position = 0
+    for slab in slabs_of(view):
+        voxels[position : position + len(slab)] = slab
+        position += len(slab)
+        yield 0.0
+        if position < len(view) and (volume.GetImageData() is not image or image.GetMTime() != changed):
+            raise ScanError(
+                "scan-changed",
+                f"“{volume.GetName()}” was changed while it was being copied.",
+                "Start again, and do not browse its sequence in the first second.",
+            )
     yield from write_nrrd_steps(path, slabs_of(voxels), voxels.dtype, grid)
     return grid
 
