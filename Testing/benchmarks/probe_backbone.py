@@ -5,7 +5,8 @@
 For each support set a balanced logistic regression is fitted per structure to sampled voxels' features (all levels;
 pretrained head rows are not used) and scored by Dice on the queries' own grid. Scans are cropped to a box around the
 structures, which keeps the probe cheap: it compares backbones and says nothing about false positives far away.
-Supports and queries come from OpenKBP's few_shot pool, which no pretraining run may use.
+Supports and queries come from OpenKBP's few_shot pool, which no pretraining run may use. Supports hold all
+structures; where too few cases do, queries may lack some, and a structure's mean is over the queries that hold it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,20 +50,28 @@ MARGIN_MM = 30.0
 TOLERANCE_MM = 2.0
 
 
-def load_cases(names: Sequence[str], count: int) -> list[tuple[str, Scan, Annotation]]:
-    """The first cases of the pool that hold all structures, cropped to a box around them."""
+def choose_cases(names: Sequence[str], queries: int, supports: int) -> list[str]:
+    """Names of queries, then of supports: complete cases in the pool's order, then those that hold most structures."""
     pool = json.loads((POOL / "splits.json").read_text(encoding="utf-8"))["few_shot"]
-    cases = []
-    for case in pool:
-        notes = json.loads((POOL / f"{case}.json").read_text(encoding="utf-8"))
-        if set(names) <= set(notes["usable_labels"]):
-            structures = [Structure(name, notes["labels"][name]) for name in names]
-            scan = read_scan(POOL / f"{case}_ct.nii.gz", name=case)
-            annotation = read_annotation(POOL / f"{case}_seg.nii.gz", scan, structures, others="background")
-            cases.append((case, *crop_around(scan, annotation)))
-        if len(cases) == count:
-            break
-    return cases
+    held = {case: len(set(names) & set(_notes(case)["usable_labels"])) for case in pool}
+    complete = [case for case in pool if held[case] == len(names)][: queries + supports]
+    partial = [case for case in sorted(pool, key=lambda case: -held[case]) if 0 < held[case] < len(names)]
+    first, last = complete[:-supports], complete[-supports:]
+    return [*first, *partial[: queries - len(first)], *last]
+
+
+def load_case(case: str, names: Sequence[str]) -> tuple[str, Scan, Annotation]:
+    """A case of the pool with the structures that it holds, cropped to a box around them."""
+    notes = _notes(case)
+    structures = [Structure(name, notes["labels"][name]) for name in names if name in notes["usable_labels"]]
+    scan = read_scan(POOL / f"{case}_ct.nii.gz", name=case)
+    annotation = read_annotation(POOL / f"{case}_seg.nii.gz", scan, structures, others="background")
+    return (case, *crop_around(scan, annotation))
+
+
+def _notes(case: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((POOL / f"{case}.json").read_text(encoding="utf-8"))
+    return content
 
 
 def crop_around(scan: Scan, annotation: Annotation) -> tuple[Scan, Annotation]:
@@ -116,7 +126,7 @@ def probe(
         for seed in options.seeds:
             chosen = np.random.default_rng(seed).permutation(candidates)[:shots]
             adapter = fitted(network, [support[i] for i in chosen], structures, seed)
-            rows += [score(support[query], cases[query], adapter, compute) for query in queries]
+            rows += [score(support[query], cases[query], adapter, structures, compute) for query in queries]
         scores[shots] = np.array(rows)
     return scores
 
@@ -132,15 +142,26 @@ def fitted(network: Backbone, support: list[SupportCase], structures: Sequence[S
     return adapter.eval()
 
 
-def score(query: SupportCase, case: tuple[str, Scan, Annotation], adapter: Adapter, compute: Compute) -> list[float]:
-    """Dice of every structure on the query's own grid."""
+def score(
+    query: SupportCase,
+    case: tuple[str, Scan, Annotation],
+    adapter: Adapter,
+    structures: Sequence[Structure],
+    compute: Compute,
+) -> list[float]:
+    """Dice of every structure on the query's own grid; nan where the query does not hold it."""
     _, scan, annotation = case
     labels = predict_labels(adapter, query.features, dataclasses.replace(compute, half=None))
     spacing = scan.geometry.spacing[::-1]
-    return [
-        structure_metrics(labels == number, annotation.labels == structure.value, spacing, TOLERANCE_MM).dice
-        for number, structure in enumerate(annotation.structures, start=1)
-    ]
+    values = {structure.name: structure.value for structure in annotation.structures}
+    dice = []
+    for number, structure in enumerate(structures, start=1):
+        if structure.name not in values:
+            dice.append(float("nan"))
+            continue
+        reference = annotation.labels == values[structure.name]
+        dice.append(structure_metrics(labels == number, reference, spacing, TOLERANCE_MM).dice)
+    return dice
 
 
 def main() -> None:
@@ -160,9 +181,10 @@ def main() -> None:
     use_threads()
     compute = choose_compute(options.device)
     folder = options.backbone or find_backbone("fseft-mini")
-    cases = load_cases(options.structures, options.queries + options.pool)
-    if len(cases) < options.queries + max(options.shots):
-        sys.exit(f"Only {len(cases)} cases of the pool hold all of these structures: ask for fewer queries or shots.")
+    chosen = choose_cases(options.structures, options.queries, options.pool)
+    if len(chosen) < options.queries + max(options.shots):
+        sys.exit(f"Only {len(chosen)} cases of the pool serve these structures: ask for fewer queries or shots.")
+    cases = [load_case(case, options.structures) for case in chosen]
     structures = [Structure(name, number) for number, name in enumerate(options.structures, start=1)]
     networks = {"pretrained": load_backbone(folder)}
     if options.random:

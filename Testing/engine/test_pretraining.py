@@ -80,7 +80,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
             if self.heard > 3:
                 raise Cancelled()
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled, match="--resume"):
         train(pool, tmp_path / "parts", TINY.replace(steps=6), reporter=Stopping())
     again = train(pool, tmp_path / "parts", TINY.replace(steps=6), resume=True)
     assert again.progress.step == 6

@@ -13,6 +13,7 @@ from fseft.pretraining.preparation import prepare
 from fseft.pretraining.sources import LabelledFolder, Phantoms, Selection, parse_source
 from pretraining_makers import NETWORK, write_folder
 
+OPENKBP = Path(__file__).resolve().parents[3] / "shared" / "ct" / "openkbp"
 GRID = NETWORK.specification(())
 
 
@@ -133,3 +134,22 @@ def test_phantoms_come_with_labels_and_coordinates(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         prepare([Phantoms("tail")], grid, tmp_path / "work")
     assert caught.value.code == "phantom-unknown-region"
+
+
+@pytest.mark.skipif(not OPENKBP.is_dir(), reason="the OpenKBP cases are not here")
+def test_a_real_case_gives_base_structures_only(tmp_path: Path) -> None:
+    base = json.loads((OPENKBP / "splits.json").read_text())["base_structures"]
+    source = parse_source(f"folder:{OPENKBP},cases={OPENKBP / 'splits.json'}#pretraining,structures={'+'.join(base)}")
+    assert isinstance(source, LabelledFolder)
+    assert source.cases is not None
+    held = [json.loads((OPENKBP / f"{case}.json").read_text()) for case in source.cases]
+    first = next(i for i, notes in enumerate(held) if {"Mandible", *base} <= set(notes["usable_labels"]))
+    one = LabelledFolder(OPENKBP, source.selection, source.cases[first : first + 1])
+    pool = prepare([one], GRID, tmp_path / "work")
+    case = pool.groups[0][0]
+    assert set(case.structures) == set(base)
+    assert "Mandible" in case.left_out
+    assert pool.classes == ("brain stem", "left parotid gland", "right parotid gland", "spinal cord")
+    assert open_case(case).labels.max() == len(base)
+    assert case.frame is not None
+    assert 0.8 <= case.frame.scale <= 1.2

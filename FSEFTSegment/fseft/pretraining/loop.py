@@ -106,7 +106,7 @@ class Trainer:
         try:
             while (fraction := self._fraction()) < 1.0:
                 if fraction == _STOPPED:
-                    raise Cancelled(hint="Start it again with --resume to go on from the checkpoint.")
+                    raise Cancelled()
                 means.add(self._step(wrapped, next(batches), fraction))
                 self.progress.seconds = before + time.monotonic() - clock
                 if self.progress.step % self.settings.report_steps == 0:
@@ -114,9 +114,9 @@ class Trainer:
                 if time.monotonic() - saved > 60.0 * self.settings.checkpoint_minutes:
                     self.save()
                     saved = time.monotonic()
-        except (Cancelled, KeyboardInterrupt):
+        except (Cancelled, KeyboardInterrupt) as stop:
             self.save()
-            raise
+            raise Cancelled(hint="Start it again with --resume to go on from the checkpoint.") from stop
         finally:
             del batches  # ends the workers
         self._report(means)
