@@ -36,7 +36,7 @@ class AdaptationSettings:
     crop: int = 48
     crops_per_step: int = 4
     positive_fraction: float = 0.5
-    learning_rate: float | None = 1e-3
+    learning_rate: float | None = None
     weight_decay: float = 0.0
     cross_entropy: float = 1.0
     head_start: str = "fitted"

@@ -23,10 +23,13 @@ _SPARSE = ("no", "auto", "x", "y", "z")
 _STRUCTURE_FILES = ("labels.json", "dataset.json", "structures.json")
 _SHOWN = 6
 
+#: Structures themselves, a JSON file that lists them, or None to look beside the data.
+StructureSource = Path | Sequence[Structure] | None
+
 SupportSet = tuple[list[CaseFiles], tuple[Structure, ...]]
 
 
-def collect_support(source: Path, structures_file: Path | None = None) -> SupportSet:
+def collect_support(source: Path, structures: StructureSource = None) -> SupportSet:
     """Find the support cases that a file or folder describes.
 
     Understood are a CSV list (see :func:`from_csv`), an nnU-Net or Medical Segmentation Decathlon data set (a folder
@@ -35,7 +38,7 @@ def collect_support(source: Path, structures_file: Path | None = None) -> Suppor
 
     Args:
         source: the CSV file, the folder, or its ``dataset.json``.
-        structures_file: JSON with "labels"; found beside the data, or taken from ``.seg.nrrd`` files, when None.
+        structures: the structures, or a JSON file with "labels"; found beside the data, or taken from ``.seg.nrrd`` files, when None.
 
     Returns:
         The cases in order of name (of the list in a CSV), and their structures.
@@ -53,9 +56,9 @@ def collect_support(source: Path, structures_file: Path | None = None) -> Suppor
             "support-missing", f"There is no file or folder {source.name}.", "Check the path of the support set."
         )
     if source.is_file() and source.suffix.lower() in (".csv", ".tsv", ".txt"):
-        return from_csv(source, structures_file)
+        return from_csv(source, structures)
     if source.is_file() and source.suffix.lower() == ".json":
-        return _from_dataset(source.parent, source, structures_file)
+        return _from_dataset(source.parent, source, structures)
     if not source.is_dir():
         raise InputError(
             "support-no-pairs",
@@ -64,15 +67,15 @@ def collect_support(source: Path, structures_file: Path | None = None) -> Suppor
         )
     description = source / "dataset.json"
     if (source / "imagesTr").is_dir() or _lists_training(description):
-        return _from_dataset(source, description, structures_file)
+        return _from_dataset(source, description, structures)
     if (source / "images").is_dir() and (source / "labels").is_dir():
         pairs = _match_folders(source / "images", source / "labels")
     else:
         pairs = _match_within(source)
-    return _complete(pairs, source, structures_file)
+    return _complete(pairs, source, structures)
 
 
-def from_pairs(pairs: Sequence[tuple[Path, Path]], structures_file: Path | None = None) -> SupportSet:
+def from_pairs(pairs: Sequence[tuple[Path, Path]], structures: StructureSource = None) -> SupportSet:
     """Support cases from (scan, annotation) paths; named by their files, by their folders where those are alike.
 
     Raises:
@@ -83,10 +86,10 @@ def from_pairs(pairs: Sequence[tuple[Path, Path]], structures_file: Path | None 
         names = [f"{Path(scan).resolve().parent.name}/{name}" for (scan, _), name in zip(pairs, names, strict=True)]
     named = [(name, Path(scan), Path(label)) for name, (scan, label) in zip(names, pairs, strict=True)]
     folder = Path(pairs[0][1]).parent if pairs else Path()
-    return _complete(named, folder, structures_file)
+    return _complete(named, folder, structures)
 
 
-def from_csv(path: Path, structures_file: Path | None = None) -> SupportSet:
+def from_csv(path: Path, structures: StructureSource = None) -> SupportSet:
     """Support cases from a CSV list with a header line, separated by comma, semicolon or tab.
 
     Columns: ``scan``, ``annotation``; optional ``name``, ``sparse`` (no, auto, x, y, z) and ``structures`` (names
@@ -108,9 +111,9 @@ def from_csv(path: Path, structures_file: Path | None = None) -> SupportSet:
         scan_path, label_path = path.parent / scan, path.parent / annotation
         name = row.get("name", "") or _case_name(scan_path)
         cases.append(CaseFiles(scan_path, label_path, name, sparse, only or None))
-    structures = _structures(cases, path.parent, structures_file)
-    cases = [_with_known_names(case, structures, path) for case in cases]
-    return _checked(cases, path.name), structures
+    found = _structures(cases, path.parent, structures)
+    cases = [_with_known_names(case, found, path) for case in cases]
+    return _checked(cases, path.name), found
 
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -175,7 +178,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _from_dataset(folder: Path, description: Path, structures_file: Path | None) -> SupportSet:
+def _from_dataset(folder: Path, description: Path, structures: StructureSource) -> SupportSet:
     """An nnU-Net or MSD data set."""
     content = _read_json(description) if description.is_file() else {}
     if isinstance(content.get("dataset"), dict):
@@ -188,7 +191,7 @@ def _from_dataset(folder: Path, description: Path, structures_file: Path | None)
             raise _malformed(description, "has a file_ending that is no text")
         pairs = _match_channels(folder / "imagesTr", folder / "labelsTr", ending)
     described = description if "labels" in content else None
-    return _complete(pairs, folder, structures_file or described)
+    return _complete(pairs, folder, structures or described)
 
 
 def _explicit(folder: Path, description: Path, name: str, entry: Any) -> tuple[str, Path, Path]:
@@ -316,9 +319,9 @@ def _without(stem: str, suffixes: Sequence[str]) -> str:
     return stem
 
 
-def _complete(pairs: Sequence[tuple[str, Path, Path]], folder: Path, structures_file: Path | None) -> SupportSet:
+def _complete(pairs: Sequence[tuple[str, Path, Path]], folder: Path, structures: StructureSource) -> SupportSet:
     cases = _checked([CaseFiles(scan, label, name) for name, scan, label in pairs], folder.name)
-    return cases, _structures(cases, folder, structures_file)
+    return cases, _structures(cases, folder, structures)
 
 
 def _checked(cases: list[CaseFiles], what: str) -> list[CaseFiles]:
@@ -345,10 +348,12 @@ def _checked(cases: list[CaseFiles], what: str) -> list[CaseFiles]:
     return cases
 
 
-def _structures(cases: Sequence[CaseFiles], folder: Path, structures_file: Path | None) -> tuple[Structure, ...]:
+def _structures(cases: Sequence[CaseFiles], folder: Path, structures: StructureSource) -> tuple[Structure, ...]:
     """From the JSON file named or found, else from what segmentation files call their segments."""
-    if structures_file is not None:
-        return structures_from_json(structures_file)
+    if isinstance(structures, Path):
+        return structures_from_json(structures)
+    if structures:
+        return tuple(structures)
     for name in _STRUCTURE_FILES:
         if (folder / name).is_file():
             return structures_from_json(folder / name)

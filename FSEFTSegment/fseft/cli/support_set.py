@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 from fseft.adaptation.support_files import SupportSet, collect_support, from_pairs
@@ -40,8 +41,10 @@ def collect_support_set(options: argparse.Namespace) -> tuple[list[dict[str, Any
 
 
 def _found(options: argparse.Namespace, chosen: list[Structure]) -> SupportSet:
+    # NAME=VALUE for every structure says what the values stand for; a name alone is looked up beside the data.
+    known = chosen if chosen and all("=" in text for text in options.structure) else None
     if options.case:
-        return from_pairs(options.case)
+        return from_pairs([(Path(scan), Path(annotation)) for scan, annotation in options.case], known)
     source = options.folder or options.csv
     if source is None:
         if not chosen:
@@ -51,7 +54,7 @@ def _found(options: argparse.Namespace, chosen: list[Structure]) -> SupportSet:
                 "Name a support set with --case, --folder or --csv.",
             )
         return [], ()
-    return collect_support(source)
+    return collect_support(source, known)
 
 
 def _structure(text: str, number: int) -> Structure:

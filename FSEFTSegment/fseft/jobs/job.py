@@ -96,7 +96,7 @@ class Parameters:
 
     def optional_text(self, name: str) -> str | None:
         """A string or nothing."""
-        return None if self._values.get(name) is None else self.text(name)
+        return None if self._values.get(name) in (None, "") else self.text(name)
 
     def flag(self, name: str, default: bool = False) -> bool:
         """True or false."""

@@ -1,0 +1,176 @@
+"""Few-shot benchmark on OpenKBP's few_shot pool: methods x shots x seeds, scored on the native grid.
+
+    python Testing/benchmarks/few_shot.py --shots 1 5 --seeds 0 1 2 --queries 8 --output benchmark-output
+
+Queries are the same for every row: the first cases of the pool that hold all structures. Support sets are drawn per
+seed from the rest. One multi-structure model per support set; zero-shot covers the base structures alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "FSEFTSegment"))
+
+from fseft.adaptation.adapt import make_trained_adapter  # noqa: E402
+from fseft.adaptation.settings import AdaptationSettings  # noqa: E402
+from fseft.adaptation.support import SupportCase, make_support_case  # noqa: E402
+from fseft.adapters.initialisation import pretrained_row  # noqa: E402
+from fseft.adapters.registry import METHODS  # noqa: E402
+from fseft.compute import choose_compute, use_threads  # noqa: E402
+from fseft.evaluation.metrics import structure_metrics  # noqa: E402
+from fseft.features.source import FeatureSource  # noqa: E402
+from fseft.files import replace_whole  # noqa: E402
+from fseft.reporting import Reporter  # noqa: E402
+from fseft.resources import resource_folders  # noqa: E402
+from fseft.scan.annotation import Annotation, read_annotation, structures_from_json  # noqa: E402
+from fseft.scan.reading import read_scan  # noqa: E402
+from fseft.scan.scan import Scan  # noqa: E402
+from fseft.segmentation.components import keep_largest  # noqa: E402
+from fseft.segmentation.predict import predict_labels  # noqa: E402
+from fseft.structures import Structure  # noqa: E402
+
+POOL = ROOT / ".." / "shared" / "ct" / "openkbp"
+TOLERANCE_MM = 2.0
+
+
+@dataclass
+class Case:
+    """One patient: scan, reference labels and, when it serves as support, its view for training."""
+
+    name: str
+    scan: Scan
+    annotation: Annotation
+    support: SupportCase
+
+
+def load_pool(source: FeatureSource, structures: Sequence[Structure], limit: int) -> list[Case]:
+    """Read the few_shot pool, complete cases first, features cached."""
+    splits = json.loads((POOL / "splits.json").read_text())
+    names = splits["few_shot"]
+    described = {name: json.loads((POOL / f"{name}.json").read_text()) for name in names}
+    complete = [n for n in names if set(described[n]["usable_labels"]) >= {s.name for s in structures}]
+    cases = []
+    for name in complete[:limit]:
+        scan = read_scan(POOL / f"{name}_ct.nii.gz", name=name)
+        annotation = read_annotation(POOL / f"{name}_seg.nii.gz", scan, structures, others="background")
+        support = make_support_case(name, source.features(scan), annotation, structures)
+        cases.append(Case(name, scan, annotation, support))
+        print(f"\r{len(cases)} cases ready", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return cases
+
+
+def supports(cases: list[Case], queries: int, shots: int, seeds: Sequence[int]) -> Iterator[tuple[int, list[Case]]]:
+    """Support sets per seed, never a query among them."""
+    pool = cases[queries:]
+    for seed in seeds:
+        chosen = np.random.default_rng(1000 + seed).permutation(len(pool))[:shots]
+        yield seed, [pool[i] for i in chosen]
+
+
+def score(case: Case, labels: np.ndarray, structures: Sequence[Structure]) -> dict[str, tuple[float, float]]:
+    """Dice and surface Dice per structure on the native grid."""
+    spacing = case.scan.geometry.spacing[::-1]
+    scores = {}
+    for position, structure in enumerate(structures, start=1):
+        metrics = structure_metrics(
+            labels == position, case.annotation.labels == structure.value, spacing, TOLERANCE_MM
+        )
+        scores[structure.name] = (metrics.dice, metrics.surface_dice)
+    return scores
+
+
+def run(options: argparse.Namespace) -> dict[str, object]:
+    """Run every row; returns all scores."""
+    use_threads()
+    compute = choose_compute(options.device)
+    folder = options.backbone or resource_folders()[0] / "Backbones" / "fseft-mini"
+    source = FeatureSource(folder, compute)
+    first = next(POOL.glob("*.json")).parent / "pt_109.json"
+    structures = structures_from_json(first)
+    cases = load_pool(source, structures, options.queries + options.pool)
+    queries = cases[: options.queries]
+    settings = AdaptationSettings.published() if options.protocol == "published" else AdaptationSettings()
+    settings = settings.replace(**json.loads(options.settings))
+    rows: list[dict[str, object]] = []
+    for method_name in options.methods:
+        method = METHODS[method_name]
+        zero_shot = method.learning_rate == 0
+        learnt = [s for s in structures if pretrained_row(s, source.specification) is not None] if zero_shot else structures
+        shots = [0] if zero_shot else options.shots
+        for k in shots:
+            for seed, support in supports(cases, options.queries, max(k, 1), options.seeds[:1] if zero_shot else options.seeds):
+                clock = time.monotonic()
+                adapter, curve = make_trained_adapter(
+                    method, learnt, [c.support for c in support] if k else [], source,
+                    settings.replace(seed=seed), compute, Reporter(),
+                )  # fmt: skip
+                seconds = time.monotonic() - clock
+                scores = []
+                for query in queries:
+                    labels = predict_labels(adapter, query.support.features, replace(compute, half=None))
+                    if options.largest:
+                        keep_largest(labels, len(learnt))
+                    scores.append(score(query, labels, learnt))
+                rows.append({"method": method_name, "shots": k, "seed": seed, "seconds": seconds, "scores": scores})
+                mean = np.nanmean([[v[0] for v in s.values()] for s in scores])
+                print(f"{method_name:16} k={k} seed={seed} {seconds:6.1f} s  {curve.stopped:8} mean Dice {mean:.3f}", flush=True)
+    return {"queries": [q.name for q in queries], "structures": [s.name for s in structures], "rows": rows}
+
+
+def table(result: dict[str, object], metric: int) -> str:
+    """Mean over queries and seeds per method, shots and structure."""
+    structures = result["structures"]
+    lines = ["| method | shots | " + " | ".join(structures) + " | mean |", "|---|---|" + "---|" * (len(structures) + 1)]  # type: ignore[arg-type,operator]
+    groups: dict[tuple[str, int], list[dict[str, tuple[float, float]]]] = {}
+    for row in result["rows"]:  # type: ignore[union-attr,attr-defined]
+        groups.setdefault((row["method"], row["shots"]), []).extend(row["scores"])
+    for (method, shots), scores in groups.items():
+        cells, means = [], []
+        for name in structures:  # type: ignore[union-attr,attr-defined]
+            values = [s[name][metric] for s in scores if name in s]
+            means.append(float(np.nanmean(values)) if values else float("nan"))
+            cells.append(f"{means[-1]:.3f}" if values else "-")
+        lines.append(f"| {method} | {shots} | " + " | ".join(cells) + f" | {np.nanmean(means):.3f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse arguments, run, print and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--queries", type=int, default=8)
+    parser.add_argument("--pool", type=int, default=10, help="cases that support sets are drawn from")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--protocol", choices=["default", "published"], default="default")
+    parser.add_argument("--settings", default="{}", help="JSON of overrides of AdaptationSettings")
+    parser.add_argument("--backbone", type=Path, help="a backbone folder; default: the bundled one")
+    parser.add_argument("--largest", action="store_true", help="keep each structure's largest component")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--output", type=Path, default=Path("benchmark-output"))
+    options = parser.parse_args()
+    if not POOL.is_dir():
+        sys.exit(f"This benchmark needs the OpenKBP cases in {POOL.name}/, which are not here.")
+    torch.manual_seed(0)
+    result = run(options)
+    text = "Dice\n\n" + table(result, 0) + f"\n\nSurface Dice at {TOLERANCE_MM:g} mm\n\n" + table(result, 1) + "\n"
+    print("\n" + text)
+    for name, content in (("few_shot.json", json.dumps(result, indent=1)), ("few_shot.md", text)):
+        with replace_whole(options.output / name) as partial:
+            partial.write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""The command line: the same jobs, readable output, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import make_scan
+from worker_runs import Workplace
+
+from fseft.cli.main import main
+from fseft.scan.writing import write_labelmap
+
+SMALL = ["--setting", "crop=32", "--setting", "crops_per_step=2", "--setting", "steps=5"]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    place = Workplace(tmp_path, tiny_backbone)
+    monkeypatch.setenv("FSEFT_HOME", str(place.home))
+    return place
+
+
+def adapt_arguments(workplace: Workplace, name: str = "pair") -> list[str]:
+    cases = [part for scan, annotation in workplace.scans[:2] for part in ("--case", str(scan), str(annotation))]
+    structures = ["--structure", "ball=1", "--structure", "rod=4"]
+    return ["--quiet", "adapt", name, *cases, *structures, "--backbone", "tiny", "--device", "cpu", *SMALL]
+
+
+def test_adapt_segment_evaluate_and_the_library(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(adapt_arguments(workplace)) == 0
+    assert "ball" in capsys.readouterr().out
+    scan, reference = workplace.scans[2]
+    result = workplace.folder / "results" / "ct2.seg.nrrd"
+    segment = ["--quiet", "segment", "pair", str(scan), "--output", str(workplace.folder / "results")]
+    assert main([*segment, "--prior", "ball=0.1..0.2ml"]) == 0
+    assert "larger than expected (at most 0.2 ml)" in capsys.readouterr().out
+    assert result.is_file()
+    assert main(segment) == 2  # it exists
+    assert "output-exists" in capsys.readouterr().err
+    assert main([*segment, "--overwrite", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scans"][0]["structures"][0]["name"] == "ball"
+    labels = workplace.folder / "labels.json"
+    labels.write_text(json.dumps({"labels": {"ball": 1, "rod": 4}}), encoding="utf-8")
+    scores = workplace.folder / "scores.csv"
+    evaluate = ["--quiet", "evaluate", "--prediction", str(result), "--reference", str(reference)]
+    assert main([*evaluate, "--labels", str(labels), "--csv", str(scores)]) == 0
+    assert "surface Dice" in capsys.readouterr().out
+    assert len(scores.read_text(encoding="utf-8").splitlines()) == 3
+    assert main(["models", "list"]) == 0
+    assert "spatial-adapter" in capsys.readouterr().out
+    assert main(["models", "export", "pair", str(workplace.folder / "pair.zip")]) == 0
+    assert main(["models", "import", str(workplace.folder / "pair.zip"), "--name", "copy"]) == 0
+    assert main(["models", "remove", "pair"]) == 0
+    capsys.readouterr()
+    assert main(["models", "show", "copy"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "pair"
+
+
+def test_support_set_from_a_folder(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = workplace.folder / "set"
+    for scan, annotation in workplace.scans[:2]:
+        for source, kind in ((scan, "images"), (annotation, "labels")):
+            target = folder / kind / scan.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "ball": 1, "rod": 4}}))
+    assert main(["--quiet", "adapt", "set", "--folder", str(folder), "--backbone", "tiny", *SMALL, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [s["name"] for s in result["structures"]] == ["ball", "rod"]
+    assert result["shots"] == 2
+
+
+def test_errors_are_two_lines_without_traceback(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["segment", "nowhere", str(workplace.scans[0][0]), "--output", "x.nii.gz"]) == 2
+    error = capsys.readouterr().err
+    assert "model-missing" in error
+    assert "Traceback" not in error
+    assert main(["--debug", "segment", "nowhere", str(workplace.scans[0][0]), "--output", "x.nii.gz"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["adapt", "m"], "support-missing"),
+        (["adapt", "m", "--structure", "=3"], "structure-invalid"),
+        (["adapt", "m", "--structure", "a", "--method", "magic"], "method-unknown"),
+        (["adapt", "m", "--structure", "a", "--backbone", "nowhere"], "backbone-unknown"),
+        (["adapt", "m", "--structure", "a", "--device", "toaster"], "device-unavailable"),
+        (["adapt", "m", "--structure", "a", "--setting", "nonsense=1"], "job-invalid"),
+        (["adapt", "a/b", "--structure", "a"], "model-name-invalid"),
+        (["segment", "m", "--output", "x"], "no-scans"),
+        (["segment", "m", "a.nii.gz", "--output", "x", "--prior", "liver"], "prior-invalid"),
+        (["segment", "m", "--folder", "nowhere", "--output", "x"], "folder-missing"),
+        (["models", "import", "nowhere.zip"], "archive-invalid"),
+        (["backbones", "show", "nowhere"], "backbone-unknown"),
+    ],
+)
+def test_bad_requests_have_codes(
+    workplace: Workplace, arguments: list[str], code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "--structure" in arguments and "--backbone" not in arguments:
+        arguments = [*arguments, "--backbone", "tiny"]
+    exit_code = main(["--quiet", *arguments])
+    assert exit_code in (2, 3)
+    assert f"[{code}]" in capsys.readouterr().err
+
+
+def test_results_of_two_scans_never_share_a_file(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(adapt_arguments(workplace)) == 0
+    scan, labels = make_scan(0)
+    (workplace.folder / "other").mkdir()
+    twin = workplace.folder / "other" / "ct2.nii.gz"
+    twin.write_bytes(workplace.scans[2][0].read_bytes())
+    both = [str(workplace.scans[2][0]), str(twin)]
+    assert main(["--quiet", "segment", "pair", *both, "--output", str(workplace.folder / "o")]) == 2
+    assert "output-twice" in capsys.readouterr().err
+    write_labelmap(labels, scan.geometry, workplace.folder / "unused.nii.gz")
+
+
+def test_cache_and_doctor_and_backbones_speak(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", "show"]) == 0
+    assert main(["cache", "clear"]) == 0
+    assert main(["backbones", "list"]) == 0
+    assert "tiny" in capsys.readouterr().out
+    assert main(["backbones", "show", "tiny"]) == 0
+    assert "compact-unet" in capsys.readouterr().out
+    assert main(["doctor", "--json"]) == 0
+    assert isinstance(json.loads(capsys.readouterr().out), dict)
+
+
+def test_every_command_has_help_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    from fseft.cli.main import COMMANDS
+
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as caught:
+            main([command, "--help"])
+        assert caught.value.code == 0
+        assert f"fseft {command}" in capsys.readouterr().out

@@ -1,0 +1,173 @@
+"""Adapted models on disk: whole, verified, portable, and bound to their backbone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import STRUCTURES, tiny_specification
+
+from fseft.adapters.initialisation import make_adapter
+from fseft.adapters.registry import find_method
+from fseft.errors import FseftError, ModelError
+from fseft.files import recover_folder, replace_folder, replace_whole
+from fseft.models import library
+from fseft.models.adapted_model import AdaptedModel, SizePrior, load_model, read_description, save_model
+
+SPECIFICATION = tiny_specification(weights_sha256="a" * 64)
+
+
+def make_model(name: str = "my model", seed: int = 0) -> AdaptedModel:
+    torch.manual_seed(seed)
+    adapter = make_adapter(find_method("spatial-adapter"), SPECIFICATION, STRUCTURES)
+    prior = SizePrior(10.0, 7.0, 13.0, "2 annotated cases", (9.0, 11.0))
+    return AdaptedModel(name, STRUCTURES, "spatial-adapter", "tiny", "a" * 64, adapter, 2, {"ball": prior})
+
+
+def code_of(action) -> str:  # type: ignore[no-untyped-def]
+    with pytest.raises(FseftError) as caught:
+        action()
+    assert caught.value.message.endswith(".")
+    assert caught.value.hint
+    return caught.value.code
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    model = make_model("Foie élargi 肝")
+    save_model(model, tmp_path / "m")
+    loaded = load_model(tmp_path / "m", SPECIFICATION)
+    assert loaded.structures == model.structures
+    assert loaded.priors == model.priors
+    assert loaded.name == model.name
+    for name, value in model.adapter.state_dict().items():
+        assert torch.equal(loaded.adapter.state_dict()[name], value)
+
+
+def test_tampering_is_noticed(tmp_path: Path) -> None:
+    save_model(make_model(), tmp_path / "m")
+    for change in ("weights", "description", "missing", "garbage"):
+        copy = tmp_path / change
+        shutil.copytree(tmp_path / "m", copy)
+        if change == "weights":
+            content = bytearray((copy / "weights.safetensors").read_bytes())
+            content[-1] ^= 1
+            (copy / "weights.safetensors").write_bytes(content)
+        elif change == "description":
+            text = (copy / "model.json").read_text(encoding="utf-8")
+            (copy / "model.json").write_text(text.replace('"low_ml": 7.0', '"low_ml": 1.0'), encoding="utf-8")
+        elif change == "missing":
+            (copy / "weights.safetensors").unlink()
+        else:
+            (copy / "model.json").write_text("{not json", encoding="utf-8")
+        assert code_of(lambda copy=copy: load_model(copy, SPECIFICATION)) == "model-damaged"
+
+
+def test_other_backbone_is_refused(tmp_path: Path) -> None:
+    save_model(make_model(), tmp_path / "m")
+    other = replace(SPECIFICATION, weights_sha256="b" * 64)
+    assert code_of(lambda: load_model(tmp_path / "m", other)) == "model-other-backbone"
+    assert code_of(lambda: load_model(tmp_path / "nowhere", other)) == "model-missing"
+
+
+def test_newer_format_is_told(tmp_path: Path) -> None:
+    save_model(make_model(), tmp_path / "m")
+    content = json.loads((tmp_path / "m" / "model.json").read_text(encoding="utf-8"))
+    content["version"] = 2
+    (tmp_path / "m" / "model.json").write_text(json.dumps(content), encoding="utf-8")
+    assert code_of(lambda: read_description(tmp_path / "m")) == "model-newer"
+
+
+def test_library_lists_exports_imports_and_removes(tmp_path: Path) -> None:
+    save_model(make_model("one"), library.library_folder() / "one")
+    save_model(make_model("two"), library.library_folder() / "two")
+    (library.library_folder() / "two" / "model.json").write_text("broken", encoding="utf-8")
+    entries = {entry.name: entry for entry in library.list_models()}
+    assert entries["one"].description is not None
+    assert "two" in entries["two"].problem
+    library.export_model("one", tmp_path / "one.zip")
+    assert code_of(lambda: library.import_model(tmp_path / "one.zip")) == "model-exists"
+    imported = library.import_model(tmp_path / "one.zip", name="copy")
+    assert load_model(imported, SPECIFICATION).name == "one"
+    assert library.import_model(tmp_path / "one.zip", replace=True).name == "one"
+    library.remove_model("copy")
+    assert not imported.exists()
+    assert code_of(lambda: library.remove_model("copy")) == "model-missing"
+    assert code_of(lambda: library.remove_model("../escape")) == "model-name-invalid"
+    assert code_of(lambda: library.find_model("nowhere")) == "model-missing"
+    assert code_of(lambda: library.export_model("two", tmp_path / "two.zip")) == "model-damaged"
+
+
+def test_hostile_archives_write_nothing_outside(tmp_path: Path) -> None:
+    save_model(make_model("one"), tmp_path / "m")
+    hostile = tmp_path / "hostile.zip"
+    with zipfile.ZipFile(hostile, "w") as bundle:
+        for part in (tmp_path / "m").iterdir():
+            bundle.write(part, part.name)
+        bundle.writestr("../../escaped.txt", "no")
+    folder = library.import_model(hostile)
+    assert sorted(p.name for p in folder.iterdir()) == ["model.json", "weights.safetensors"]
+    assert not list(tmp_path.parent.glob("**/escaped.txt"))
+    for name, content in (("text.zip", b"not a zip"), ("empty.zip", b"PK\x05\x06" + bytes(18))):
+        (tmp_path / name).write_bytes(content)
+        assert code_of(lambda name=name: library.import_model(tmp_path / name)) == "archive-invalid"
+
+
+def test_replacing_keeps_the_old_model_until_the_new_is_whole(tmp_path: Path) -> None:
+    save_model(make_model(seed=0), tmp_path / "m")
+    before = (tmp_path / "m" / "weights.safetensors").read_bytes()
+
+    def failing() -> None:
+        with replace_folder(tmp_path / "m") as partial:
+            (partial / "weights.safetensors").write_bytes(b"half")
+            raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError):
+        failing()
+    assert (tmp_path / "m" / "weights.safetensors").read_bytes() == before
+    save_model(make_model(seed=1), tmp_path / "m")
+    assert (tmp_path / "m" / "weights.safetensors").read_bytes() != before
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_folder_killed_between_renames_comes_back(tmp_path: Path) -> None:
+    save_model(make_model(), tmp_path / "m")
+    os.rename(tmp_path / "m", tmp_path / ".previous-m")
+    recover_folder(tmp_path / "m")
+    assert read_description(tmp_path / "m")["name"] == "my model"
+
+
+def test_leftovers_of_dead_processes_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fseft.files as files
+
+    dead = tmp_path / f"{files._partial_prefix().replace(str(os.getpid()), '999999999')}x.nii.gz"
+    dead.write_bytes(b"half a labelmap")
+    alive = tmp_path / f"{files._partial_prefix()}y.nii.gz"
+    alive.write_bytes(b"still being written")
+    with replace_whole(tmp_path / "result.json") as partial:
+        partial.write_text("{}")
+    assert not dead.exists()
+    assert alive.exists()
+
+
+def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write() -> None:
+        with replace_whole(tmp_path / "result.json"):
+            raise OSError(28, "No space left on device")
+
+    assert code_of(write) == "disk-full"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_are_safe(tmp_path: Path) -> None:
+    from fseft.models.adapted_model import check_name
+
+    for bad in ("", ".hidden", "a/b", "a\\b", "x" * 81, " padded ", "a\nb", "CON:"):
+        with pytest.raises(ModelError):
+            check_name(bad)
+    assert check_name("Liver v2 - day 3") == "Liver v2 - day 3"

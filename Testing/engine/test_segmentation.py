@@ -1,0 +1,130 @@
+"""Segmentation: the scan's own grid, the structures' own values, honest reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from conftest import CPU, STRUCTURES, make_scan
+from test_adaptation import QUICK, write_cases
+from test_preprocessing import orientations, reorient
+
+from fseft.adaptation.adapt import adapt
+from fseft.adapters.initialisation import make_adapter
+from fseft.adapters.registry import find_method
+from fseft.features.source import FeatureSource
+from fseft.models.adapted_model import AdaptedModel, SizePrior
+from fseft.scan.geometry import Geometry
+from fseft.scan.writing import write_scan
+from fseft.segmentation import predict
+from fseft.segmentation.components import keep_largest
+from fseft.segmentation.flags import flags_of
+from fseft.segmentation.predict import predict_labels
+from fseft.segmentation.segment import Query, report_path, segment_files, segment_scan
+from fseft.segmentation.volumes import measure
+
+
+@pytest.fixture
+def model(tmp_path: Path, source: FeatureSource) -> AdaptedModel:
+    return adapt("test", write_cases(tmp_path, (0, 1)), STRUCTURES, source, "linear-probe", QUICK.replace(steps=5))
+
+
+def test_labelmap_has_the_scans_grid_and_the_structures_values(
+    model: AdaptedModel, source: FeatureSource, tmp_path: Path
+) -> None:
+    scan, _ = make_scan(5)
+    angle = 0.3
+    turn = (np.cos(angle), -np.sin(angle), 0.0, np.sin(angle), np.cos(angle), 0.0, 0.0, 0.0, 1.0)
+    geometry = Geometry(scan.geometry.size, (3.0, 2.9, 3.3), (12.5, -7.25, 3.0), turn)
+    write_scan(type(scan)(scan.hounsfield, geometry), tmp_path / "oblique.nrrd")
+    for ending in (".nii.gz", ".seg.nrrd", ".nrrd", ".mha"):
+        query = Query(tmp_path / "oblique.nrrd", tmp_path / f"out{ending}", "q")
+        report = segment_files([query], model, source)[0]
+        image = sitk.ReadImage(str(tmp_path / f"out{ending}"))
+        assert Geometry.of_image(image).same_grid(geometry)
+        array = sitk.GetArrayFromImage(image)
+        assert set(np.unique(array)) <= {0, 1, 4}
+        for entry, structure in zip(report["structures"], STRUCTURES, strict=True):
+            voxels = int((array == structure.value).sum())
+            assert entry["volume_ml"] == pytest.approx(voxels * geometry.voxel_volume_ml, abs=1e-3)
+
+
+def test_report_tells_model_backbone_times_and_no_path(
+    model: AdaptedModel, source: FeatureSource, tmp_path: Path
+) -> None:
+    scan, _ = make_scan(6)
+    write_scan(scan, tmp_path / "ct.nii.gz")
+    segment_files([Query(tmp_path / "ct.nii.gz", tmp_path / "r.nii.gz", "query one")], model, source)
+    text = (tmp_path / "r.report.json").read_text(encoding="utf-8")
+    report = json.loads(text)
+    assert report["name"] == "query one"
+    assert report["model"]["name"] == "test"
+    assert report["backbone"]["sha256"] == source.specification.weights_sha256
+    assert set(report["seconds"]) == {"reading", "features", "segmentation", "writing"}
+    assert str(tmp_path) not in text
+
+
+def test_axis_orders_and_flips_give_the_same_result(model: AdaptedModel, source: FeatureSource) -> None:
+    scan, labels = make_scan(7)
+    plain = segment_scan(scan, model, source).labels
+    for order, signs in orientations()[::5]:
+        turned, _ = reorient(scan, labels, order, signs)
+        expected, _ = reorient(type(scan)(plain.astype(np.int16), scan.geometry), labels, order, signs)
+        found = segment_scan(turned, model, source).labels
+        differing = float((found != expected.hounsfield).mean())
+        assert differing < 1e-4  # float rounding may decide a voxel at a surface, nothing else
+
+
+def test_slabs_and_blocks_give_what_one_piece_gives(
+    model: AdaptedModel, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    adapter = make_adapter(find_method("spatial-adapter"), source.specification, STRUCTURES)
+    for residual in adapter.residuals:  # type: ignore[union-attr]
+        torch.nn.init.normal_(residual[2].weight, std=0.05)
+    scan, _ = make_scan(8, (70, 60, 50))
+    features = source.features(scan)
+    features.body[:] = True
+    monkeypatch.setattr(predict, "BLOCK", 512)
+    monkeypatch.setattr(predict, "SLAB_BYTES", 10**10)
+    whole = predict_labels(adapter, features, CPU)
+    monkeypatch.setattr(predict, "BLOCK", 24)
+    monkeypatch.setattr(predict, "SLAB_BYTES", 4 * 3 * 80 * 64 * 8)
+    assert np.array_equal(predict_labels(adapter, features, CPU), whole)
+    assert len(np.unique(whole)) == 3
+
+
+def test_largest_component_is_kept_and_the_rest_counted() -> None:
+    labels = np.zeros((8, 8, 8), dtype=np.uint8)
+    labels[0:3, 0:3, 0:3] = 1
+    labels[6, 6, 6] = 1
+    labels[3, 3, 3] = 1  # touches the first by a corner: 26-connected
+    labels[7, 0, 0] = 2
+    assert keep_largest(labels, 2) == 1
+    assert (labels == 1).sum() == 28
+    assert labels[7, 0, 0] == 2
+
+
+def test_flags_speak_plainly_and_spare_cut_structures() -> None:
+    geometry = Geometry((10, 10, 10), (10.0, 10.0, 10.0), (0, 0, 0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    labels = np.zeros((10, 10, 10), dtype=np.uint8)
+    labels[4:6, 4:6, 4:6] = 1
+    labels[0:2, 0:2, 0:2] = 2
+    labels[8, 8, 7:9], labels[2, 8, 7:9] = 3, 3
+    inside, cut, split, missing = measure(labels, (1, 2, 3, 4), geometry)
+    prior = SizePrior(20, 15, 25, "test")
+    assert flags_of(inside, prior) == ["smaller than expected (at least 15.0 ml)"]
+    assert flags_of(cut, prior) == ["cut by the scan's border"]
+    assert flags_of(cut, SizePrior(2, 1, 3, "test"))[-1].startswith("larger than expected")
+    assert flags_of(split, None) == ["in 2 separate pieces"]
+    assert flags_of(missing, prior) == ["not found in this scan"]
+
+
+def test_report_lies_beside_the_labelmap() -> None:
+    assert report_path(Path("a/b.seg.nrrd")) == Path("a/b.report.json")
+    assert report_path(Path("a/b.nii.gz")) == Path("a/b.report.json")
+    assert report_path(Path("a/b.v2.mha")) == Path("a/b.v2.report.json")
