@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     sources = [parse_source(text) for text in options.source]
     work = options.work or options.output.with_name(options.output.name + "-work")
     result = run_pretraining(sources, settings, options.output, work, options.device, options.resume, reporter)
+    if os.environ.get("RANK", "0") != "0":
+        return  # torchrun starts this several times; one of them tells the result
     progress, specification = result.progress, result.specification
     print(f"Backbone {specification.id!r}, {len(specification.classes)} classes, is in {options.output}")
     print(f"{progress.step} steps in {progress.seconds / 60:.1f} min, loss {_last(progress.history)}")
