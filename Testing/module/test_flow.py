@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +31,6 @@ from FSEFTSegmentLib.panels import review_panel  # noqa: E402
 from FSEFTSegmentLib.panels.screen import Screen, run_soon  # noqa: E402
 from FSEFTSegmentLib.steps import run_steps  # noqa: E402
 
-BUNDLED = Path(__file__).resolve().parents[2] / "Resources" / "Backbones" / "fseft-mini"
 WANTED = ("liver", "spleen")
 
 
@@ -40,13 +38,43 @@ def phantom(seed: int):
     """A small synthetic abdomen: HU (z, y, x), labels, RAS matrix, and the values of the wanted structures."""
     from fseft.phantom import make_phantom
 
-    made = make_phantom(seed, "abdomen", (6.0, 6.0, 6.0), oblique=seed % 2 == 1)
+    made = make_phantom(seed, "abdomen", (8.0, 8.0, 8.0), oblique=seed % 2 == 1)
     geometry = made.scan.geometry
     matrix = np.eye(4)
     matrix[:3, :3] = geometry.direction_matrix * geometry.spacing
     matrix[:3, 3] = geometry.origin
     values = {structure.name: structure.value for structure in made.structures}
     return made.scan.hounsfield, made.labels, np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix, values
+
+
+def install_small_backbone() -> None:
+    """A small network with random weights beside the bundled one: the way is the same and takes seconds."""
+    import torch
+    from fseft.backbones.networks import build_network
+    from fseft.backbones.specification import BackboneSpecification, FeatureLevel
+    from fseft.backbones.weights import save_backbone
+    from fseft.files import home
+
+    torch.manual_seed(0)
+    specification = BackboneSpecification(
+        id="small",
+        title="Small backbone for tests",
+        architecture="compact-unet",
+        architecture_parameters={"detail": 8, "widths": [16, 16, 16, 16]},
+        spacing_mm=(8.0, 8.0, 8.0),
+        windows_hu=((-160.0, 240.0), (-1000.0, 1000.0)),
+        patch=(64, 64, 64),
+        levels=tuple(FeatureLevel(stride, 8 if stride == 1 else 16) for stride in (1, 2, 4, 8)),
+        classes=("liver",),
+        antialias=True,
+        window_multiple=16,
+    )
+    network = build_network(specification)
+    network.train()
+    with torch.no_grad():
+        for _ in range(3):
+            network.features(torch.rand(1, 2, 32, 32, 32))
+    save_backbone(network.eval(), home() / "backbones" / "small")
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
@@ -61,11 +89,11 @@ def wait(screen: Screen, seconds: float = 300) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.skipif(not BUNDLED.is_dir(), reason="the bundled backbone is not there yet")
 def test_from_an_empty_scene_to_exported_labelmaps(scene, tmp_path, monkeypatch):
     monkeypatch.setenv("FSEFT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("FSEFT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "2"))
+    install_small_backbone()
     slicer.mrmlScene = scene
     (tmp_path / "jobs").mkdir()
     session = Session(scene, make_plain_queue(), run_soon, None, tmp_path / "jobs")
@@ -95,7 +123,11 @@ def test_from_an_empty_scene_to_exported_labelmaps(scene, tmp_path, monkeypatch)
         adapt = screen.adapt.ui
         adapt.nameEdit.text = "trial"
         adapt.nameEdit.textEdited.emit("trial")
-        for combo, value in ((adapt.methodCombo, "linear-probe"), (adapt.deviceCombo, "cpu")):
+        for combo, value in (
+            (adapt.backboneCombo, "small"),
+            (adapt.methodCombo, "linear-probe"),
+            (adapt.deviceCombo, "cpu"),
+        ):
             combo.currentIndex = combo.findData(value)
             combo.activated.emit(combo.currentIndex)
         assert adapt.adaptButton.enabled, adapt.adaptButton.toolTip
@@ -122,7 +154,8 @@ def test_from_an_empty_scene_to_exported_labelmaps(scene, tmp_path, monkeypatch)
             annotation_steps(session.state.result_node(result, "result"), volume, session.state.structures)
         ).labels
         scores = {s.name: dice(found == s.value, truths["phantom 3"][s.name]) for s in session.state.structures}
-        assert scores["liver"] > 0.6, scores
+        # Random features at 8 mm: enough to know that everything is in its place.
+        assert scores["liver"] > 0.3, scores
 
         out = tmp_path / "out"
         out.mkdir()
