@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,26 +92,27 @@ def score(case: Case, labels: np.ndarray, structures: Sequence[Structure]) -> di
     return scores
 
 
-def run(options: argparse.Namespace) -> dict[str, object]:
+def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run every row; returns all scores."""
     use_threads()
     compute = choose_compute(options.device)
     folder = options.backbone or resource_folders()[0] / "Backbones" / "fseft-mini"
     source = FeatureSource(folder, compute)
-    first = next(POOL.glob("*.json")).parent / "pt_109.json"
-    structures = structures_from_json(first)
+    structures = structures_from_json(POOL / "pt_109.json")  # one of the cases that list all seven
     cases = load_pool(source, structures, options.queries + options.pool)
     queries = cases[: options.queries]
     settings = AdaptationSettings.published() if options.protocol == "published" else AdaptationSettings()
     settings = settings.replace(**json.loads(options.settings))
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for method_name in options.methods:
         method = METHODS[method_name]
         zero_shot = method.learning_rate == 0
-        learnt = [s for s in structures if pretrained_row(s, source.specification) is not None] if zero_shot else structures
-        shots = [0] if zero_shot else options.shots
+        learnt, shots, seeds = structures, options.shots, options.seeds
+        if zero_shot:  # nothing is trained: one row, on what the backbone knows
+            learnt = tuple(s for s in structures if pretrained_row(s, source.specification) is not None)
+            shots, seeds = [0], options.seeds[:1]
         for k in shots:
-            for seed, support in supports(cases, options.queries, max(k, 1), options.seeds[:1] if zero_shot else options.seeds):
+            for seed, support in supports(cases, options.queries, max(k, 1), seeds):
                 clock = time.monotonic()
                 adapter, curve = make_trained_adapter(
                     method, learnt, [c.support for c in support] if k else [], source,
@@ -125,24 +127,26 @@ def run(options: argparse.Namespace) -> dict[str, object]:
                     scores.append(score(query, labels, learnt))
                 rows.append({"method": method_name, "shots": k, "seed": seed, "seconds": seconds, "scores": scores})
                 mean = np.nanmean([[v[0] for v in s.values()] for s in scores])
-                print(f"{method_name:16} k={k} seed={seed} {seconds:6.1f} s  {curve.stopped:8} mean Dice {mean:.3f}", flush=True)
+                how = f"{seconds:6.1f} s  {curve.stopped:8}"
+                print(f"{method_name:16} k={k} seed={seed} {how} mean Dice {mean:.3f}", flush=True)
     return {"queries": [q.name for q in queries], "structures": [s.name for s in structures], "rows": rows}
 
 
-def table(result: dict[str, object], metric: int) -> str:
-    """Mean over queries and seeds per method, shots and structure."""
-    structures = result["structures"]
-    lines = ["| method | shots | " + " | ".join(structures) + " | mean |", "|---|---|" + "---|" * (len(structures) + 1)]  # type: ignore[arg-type,operator]
+def table(result: dict[str, Any], metric: int) -> str:
+    """Mean over queries and seeds per method, shots and structure; the metric is 0 Dice or 1 surface Dice."""
+    structures: list[str] = result["structures"]
+    head = ["method", "shots", *structures, "mean"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     groups: dict[tuple[str, int], list[dict[str, tuple[float, float]]]] = {}
-    for row in result["rows"]:  # type: ignore[union-attr,attr-defined]
+    for row in result["rows"]:
         groups.setdefault((row["method"], row["shots"]), []).extend(row["scores"])
     for (method, shots), scores in groups.items():
         cells, means = [], []
-        for name in structures:  # type: ignore[union-attr,attr-defined]
+        for name in structures:
             values = [s[name][metric] for s in scores if name in s]
             means.append(float(np.nanmean(values)) if values else float("nan"))
             cells.append(f"{means[-1]:.3f}" if values else "-")
-        lines.append(f"| {method} | {shots} | " + " | ".join(cells) + f" | {np.nanmean(means):.3f} |")
+        lines.append("| " + " | ".join([method, str(shots), *cells, f"{np.nanmean(means):.3f}"]) + " |")
     return "\n".join(lines)
 
 

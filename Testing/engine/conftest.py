@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from fseft.backbones.networks import build_network
 from fseft.backbones.specification import BackboneSpecification, FeatureLevel
 from fseft.backbones.weights import save_backbone
@@ -76,7 +75,9 @@ def source(tiny_backbone: Path, private_folders: Path) -> FeatureSource:
     return FeatureSource(tiny_backbone, CPU, FeatureCache(private_folders / "features"))
 
 
-def make_scan(seed: int = 0, size: tuple[int, int, int] = (40, 36, 30), spacing_mm: float = 3.0) -> tuple[Scan, np.ndarray]:
+def make_scan(
+    seed: int = 0, size: tuple[int, int, int] = (40, 36, 30), spacing_mm: float = 3.0
+) -> tuple[Scan, np.ndarray]:
     """A soft-tissue block with a bright ball at the patient's right and a dark rod at the left.
 
     Returns:

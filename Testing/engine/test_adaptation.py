@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import CPU, STRUCTURES, make_scan
-
 from fseft.adaptation.adapt import CaseFiles, adapt
 from fseft.adaptation.losses import few_shot_loss
 from fseft.adaptation.settings import AdaptationSettings
@@ -53,9 +52,7 @@ def dice_on_new_scan(model: AdaptedModel, source: FeatureSource, value: int) -> 
 
 # The tiny backbone is random: what its features allow is modest, and a spatial adapter gets more out of them.
 @pytest.mark.parametrize(("method", "least"), [("linear-probe", 0.5), ("mlp-adapter", 0.5), ("spatial-adapter", 0.7)])
-def test_learns_two_structures_from_two_scans(
-    method: str, least: float, tmp_path: Path, source: FeatureSource
-) -> None:
+def test_learns_two_structures_from_two_scans(method: str, least: float, tmp_path: Path, source: FeatureSource) -> None:
     model = adapt("test", write_cases(tmp_path, (0, 1)), STRUCTURES, source, method, QUICK)
     assert dice_on_new_scan(model, source, 1) > least
     assert dice_on_new_scan(model, source, 4) > least

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_specification
-
 from fseft.adapters.initialisation import make_adapter, start_from_pretrained
 from fseft.adapters.registry import METHODS, find_method
 from fseft.backbones.networks import build_network

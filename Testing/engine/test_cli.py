@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from conftest import make_scan
-from worker_runs import Workplace
-
 from fseft.cli.main import main
 from fseft.scan.writing import write_labelmap
+from worker_runs import Workplace
 
 SMALL = ["--setting", "crop=32", "--setting", "crops_per_step=2", "--setting", "steps=5"]
 

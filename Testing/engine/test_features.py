@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import CPU, make_scan, tiny_specification
-from monai.inferers import sliding_window_inference
-
 from fseft.adapters.head import LinearHead
 from fseft.backbones.networks import build_network
 from fseft.backbones.networks.compact_unet import CompactUNetBackbone
@@ -25,6 +23,7 @@ from fseft.preprocessing.body import BodyRegion
 from fseft.preprocessing.intensity import AIR_HU, window
 from fseft.reporting import Reporter
 from fseft.scan.scan import Scan
+from monai.inferers import sliding_window_inference
 
 
 def whole_scan_is_body(scan: Scan) -> BodyRegion:
@@ -39,9 +38,7 @@ def test_linear_probe_on_features_equals_sliding_window_of_backbone_and_probe(
     monkeypatch.setattr(extraction, "find_body", whole_scan_is_body)
     torch.manual_seed(1)
     overlap = 1 / 3  # an interval of 32, which MONAI and we reach alike
-    specification = dataclasses.replace(
-        tiny_specification(), levels=tiny_specification().levels[:1], overlap=overlap
-    )
+    specification = dataclasses.replace(tiny_specification(), levels=tiny_specification().levels[:1], overlap=overlap)
     network = build_network(specification).eval()
     probe = LinearHead([4], [1], 3).eval()
     scan, _ = make_scan(1, size)

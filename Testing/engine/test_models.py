@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import STRUCTURES, tiny_specification
-
 from fseft.adapters.initialisation import make_adapter
 from fseft.adapters.registry import find_method
 from fseft.errors import FseftError, ModelError

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from conftest import make_scan, tiny_specification
-
 from fseft.backbones.specification import BackboneSpecification
 from fseft.preprocessing.grid import NetworkGrid, make_grid
 from fseft.preprocessing.resampling import linear_matrix, resample
@@ -93,7 +92,9 @@ def test_axis_orders_and_flips_give_the_same_network_volume(order: tuple[int, ..
     theirs = other.to_network(turned.hounsfield, True, -1024)
     assert np.abs(ours - theirs).max() < 0.5  # HU; nothing but the order of additions differs
     back = there_and_back(other, turned_labels, (1, 4))
-    expected, _ = reorient(Scan(there_and_back(plain, labels, (1, 4)).astype(np.int16), scan.geometry), labels, order, signs)
+    expected, _ = reorient(
+        Scan(there_and_back(plain, labels, (1, 4)).astype(np.int16), scan.geometry), labels, order, signs
+    )
     assert np.array_equal(back, expected.hounsfield)
 
 

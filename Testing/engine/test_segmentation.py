@@ -10,9 +10,6 @@ import pytest
 import SimpleITK as sitk
 import torch
 from conftest import CPU, STRUCTURES, make_scan
-from test_adaptation import QUICK, write_cases
-from test_preprocessing import orientations, reorient
-
 from fseft.adaptation.adapt import adapt
 from fseft.adapters.initialisation import make_adapter
 from fseft.adapters.registry import find_method
@@ -26,6 +23,8 @@ from fseft.segmentation.flags import flags_of
 from fseft.segmentation.predict import predict_labels
 from fseft.segmentation.segment import Query, report_path, segment_files, segment_scan
 from fseft.segmentation.volumes import measure
+from test_adaptation import QUICK, write_cases
+from test_preprocessing import orientations, reorient
 
 
 @pytest.fixture

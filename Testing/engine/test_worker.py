@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 import SimpleITK as sitk
-from worker_runs import Workplace
-
 from fseft.errors import JobError
 from fseft.jobs.events import EventWriter, PhaseClock
 from fseft.jobs.job import Job
 from fseft.models.adapted_model import read_description
+from worker_runs import Workplace
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from conftest import STRUCTURES, make_scan
-
 from fseft.jobs.job import Job
 from fseft.scan.writing import write_labelmap, write_scan
 

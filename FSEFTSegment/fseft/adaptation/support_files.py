@@ -38,7 +38,8 @@ def collect_support(source: Path, structures: StructureSource = None) -> Support
 
     Args:
         source: the CSV file, the folder, or its ``dataset.json``.
-        structures: the structures, or a JSON file with "labels"; found beside the data, or taken from ``.seg.nrrd`` files, when None.
+        structures: the structures, or a JSON file with "labels"; when None it is looked for beside the data, then
+            in ``.seg.nrrd`` files.
 
     Returns:
         The cases in order of name (of the list in a CSV), and their structures.

@@ -38,7 +38,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     else:
         entries = cache.entries()
         state = "" if cache.enabled else " (switched off)"
-        print(f"{cache.folder}{state}: {sum(e.nbytes for e in entries) / 1e9:.2f} GB of {cache.limit_bytes / 1e9:.0f} GB")
+        used = sum(entry.nbytes for entry in entries)
+        print(f"{cache.folder}{state}: {used / 1e9:.2f} GB of {cache.limit_bytes / 1e9:.0f} GB")
         now = time.time()
         rows = [[e.key[:16], f"{e.nbytes / 1e6:.0f}", f"{(now - e.last_used) / 3600:.1f}"] for e in entries]
         if rows:

@@ -70,12 +70,8 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
     for scan in scans:
         output = options.output if single else options.output / (scan_stem(scan) + options.format)
         if output.exists() and not options.overwrite:
-            raise InputError(
-                "output-exists", f"{output} already exists.", "Add --overwrite, or choose another output."
-            )
-        entries.append(
-            {"scan": str(scan), "output": str(output), "name": scan_stem(scan), "series": options.series}
-        )
+            raise InputError("output-exists", f"{output} already exists.", "Add --overwrite, or choose another output.")
+        entries.append({"scan": str(scan), "output": str(output), "name": scan_stem(scan), "series": options.series})
     return {
         "model": options.model,
         "scans": entries,

@@ -62,9 +62,7 @@ def _structure(text: str, number: int) -> Structure:
     if not separator:
         return Structure(text, number + 1, PALETTE[number % len(PALETTE)])
     if not name or not value.isdigit():
-        raise InputError(
-            "structure-invalid", f"{text!r} is not a structure.", "Write NAME=VALUE, for example liver=1."
-        )
+        raise InputError("structure-invalid", f"{text!r} is not a structure.", "Write NAME=VALUE, for example liver=1.")
     return Structure(name, int(value), PALETTE[number % len(PALETTE)])
 
 
