@@ -2,9 +2,9 @@
 
 Parameters: ``name``; ``cases`` [{``scan``, ``annotation``, ``name``, ``sparse`` "no"|"auto"|"x"|"y"|"z",
 ``structures`` names annotated in this case or null, ``others`` "refuse"|"background": labels of no structure}];
-``structures`` [{``name``, ``value``, ``color``, ``terminology``}]; ``backbone`` (default "fseft-mini"); ``method``; ``protocol`` "default"|"published";
-``settings`` overrides of :class:`AdaptationSettings`; ``device``; ``seed``; ``output`` model folder, or null for the
-library; ``replace`` an existing model (default true).
+``structures`` [{``name``, ``value``, ``color``, ``terminology``}]; ``backbone`` (default "fseft-mini"); ``method``;
+``protocol`` "default"|"published"; ``settings`` overrides of :class:`AdaptationSettings`; ``device``; ``seed``;
+``output`` model folder, or null for the library; ``replace`` an existing model (default true).
 """
 
 from __future__ import annotations
