@@ -104,6 +104,7 @@ class Studio:
                     labels[5:15, 5:15, 2 + 9 * number : 9 + 9 * number] = structure.value
             set_labels(node, labels, own_grid(scans[position]), self.session.state.structures)
         self.session.notify("cases")
+        self.screen.scene_changed()
         self.session.state.choose("name", "abdomen, our scanner")
         self.session.notify("models")
 

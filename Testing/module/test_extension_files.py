@@ -73,7 +73,7 @@ def test_catalogue_entries_agree_with_cmake():
     }
     for key in ("ICONURL", "SCREENSHOTURLS"):
         assert metadata[key].startswith("https://")
-    assert (REPOSITORY / metadata["ICONURL"].partition("/main/")[2]).is_file()
+        assert (REPOSITORY / metadata[key].partition("/main/")[2]).is_file()
 
 
 def test_icons_have_the_size_the_catalogue_wants():

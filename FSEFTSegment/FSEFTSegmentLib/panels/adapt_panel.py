@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import qt
 from slicer.i18n import tr as _
 
 from FSEFTSegmentLib import library
@@ -95,7 +96,9 @@ class AdaptPanel:
             ui.backboneCombo.clear()
             for backbone in library.list_backbones():
                 if backbone.installed:
-                    ui.backboneCombo.addItem(backbone.title or backbone.id, backbone.id)
+                    title = backbone.title or backbone.id
+                    ui.backboneCombo.addItem(title.partition(":")[0], backbone.id)
+                    ui.backboneCombo.setItemData(ui.backboneCombo.count - 1, title, qt.Qt.ToolTipRole)
             if ui.backboneCombo.count == 0:
                 ui.backboneCombo.addItem(_("none installed"), "")
             for combo, name, default in (

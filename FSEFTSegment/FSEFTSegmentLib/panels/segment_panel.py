@@ -124,7 +124,7 @@ class SegmentPanel:
                 tip = _("{count} structures").format(count=count)
                 combo.setItemData(combo.count - 1, tip, qt.Qt.ToolTipRole)
             if not self.models:
-                combo.addItem(_("none yet: press Adapt, or import one"), "")
+                combo.addItem(_("none yet"), "")
             combo.currentIndex = max(0, combo.findData(state.choice("model", "")))
             self.ui.refineCombo.currentIndex = max(0, self.ui.refineCombo.findData(state.choice("refine", "off")))
             self.ui.largestCheck.checked = bool(state.choice("keep_largest", False))
