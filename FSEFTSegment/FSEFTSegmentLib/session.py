@@ -192,6 +192,15 @@ class Session:
         context = {"written": written, "options": dict(options)}
         return self._begin(kind, f"Segmenting {count}", options, steps, context, worker_kind="segment")
 
+    def install_backbone(self, identifier: str, file: str = "") -> Activity:
+        """Download a published backbone, or import it from a file; runs beside other jobs."""
+
+        def steps(_: Path) -> Steps[dict[str, Any]]:
+            yield 1.0
+            return {"action": "import" if file else "download", "backbone": identifier, "file": file}
+
+        return self._begin("backbone", f"Installing {identifier}", {}, steps, {}, waits=False)
+
     def doctor(self) -> Activity:
         """Start a system check; it runs beside other jobs."""
 
@@ -270,6 +279,8 @@ class Session:
         job.release()
         if job.kind == "adapt":
             self._remember_model(activity, job)
+        elif job.kind == "backbone":
+            self.notify("models")
 
     def _remember_model(self, activity: Activity, job: Job) -> None:
         result = dict(job.result or {})

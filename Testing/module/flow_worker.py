@@ -79,7 +79,12 @@ def main() -> int:
     if job["parameters"].get("name") == "failing":
         say("error", code="annotation-empty", message="Nothing is annotated.", hint="Annotate something.", details="t")
         return 2
-    kinds = {"adapt": adapt, "segment": segment, "doctor": lambda _: {"checks": []}}
+    kinds = {
+        "adapt": adapt,
+        "segment": segment,
+        "doctor": lambda _: {"checks": []},
+        "backbone": lambda p: {"backbone": p["backbone"]},
+    }
     say("result", result=kinds[job["kind"]](job["parameters"]))
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import re
 import subprocess
 import sys
@@ -150,7 +151,7 @@ def test_slicer_512_ensures_packages(monkeypatch):
 
     utils = types.ModuleType("PyTorchUtils")
     utils.PyTorchUtilsLogic = Logic
-    utils.__spec__ = types.SimpleNamespace()
+    utils.__spec__ = importlib.machinery.ModuleSpec("PyTorchUtils", None)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", utils)
     installers = slicer_installers(None)
     assert installers.torch(">=2.2")

@@ -522,3 +522,34 @@ def test_small_helpers():
     assert [millilitres(v) for v in (0.126, 12.34, 1234.5)] == ["0.13", "12.3", "1234"]
     assert thinned([1, 1, 3, 3], 2) == [1, 3]
     assert common.elided_names(("a", "b", "c", "d", "e")) == "a, b, c and 2 more"
+
+
+def test_backbones_are_downloaded_imported_and_explained(screen, monkeypatch, dialogs):
+    from FSEFTSegmentLib.panels import storage_dialog
+
+    choices = [
+        library.BackboneChoice("fseft-mini", "FSEFT mini", True, True, 12),
+        library.BackboneChoice("open", "Open", False, False, 250, "MIT", "somewhere", can_download=True),
+        library.BackboneChoice("closed", "Closed", False, False, 0, "ask", "elsewhere"),
+    ]
+    monkeypatch.setattr(library, "list_backbones", lambda: choices)
+    monkeypatch.setattr(storage_dialog, "ask_file_to_read", lambda *_: "/weights.pth")
+    screen.show_storage()
+    dialog = screen._storage
+    assert dialog.download_button.toolTip == "Select a backbone first."
+    dialog.table.setCurrentCell(0, 0)
+    assert dialog.download_button.toolTip == "It is installed."
+    assert dialog.remove_button.toolTip == "It came with FSEFT."
+    dialog.table.setCurrentCell(2, 0)
+    assert "no verified address" in dialog.download_button.toolTip
+    click(dialog.import_button)
+    finish(screen)
+    job = screen.session.activity("backbone").job
+    assert job.parameters == {"action": "import", "backbone": "closed", "file": "/weights.pth"}
+    dialog.table.setCurrentCell(1, 0)
+    click(dialog.download_button)
+    assert "Licence: MIT" in dialogs.questions[-1]
+    assert not dialog.import_button.enabled
+    finish(screen)
+    assert dialog.job_view.ui.phase.text == "Done."
+    dialog.dialog.accept()

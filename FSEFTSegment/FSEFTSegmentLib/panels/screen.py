@@ -72,6 +72,10 @@ class Screen:
             panel.refresh(topic)
         if topic == "doctor":
             self._tell_doctor()
+        if self._storage is not None and topic == "backbone":
+            self._storage.show_job()
+        if self._storage is not None and topic == "models":
+            self._storage.refresh()
         if self.session.is_busy and not self.clock.active:
             self.clock.start()
 
@@ -107,7 +111,7 @@ class Screen:
     def show_storage(self) -> None:
         """Open the list of backbones and the cache."""
         if self._storage is None:
-            self._storage = StorageDialog(lambda: self.session.notify("models"), lambda: self.session.queue.is_busy)
+            self._storage = StorageDialog(self.session, lambda: self.session.notify("models"))
         self._storage.show()
 
     def check_system(self) -> None:
@@ -131,7 +135,7 @@ class Screen:
         self.session.support.forget()
         for kind in list(self.session.activities):
             activity = self.session.activities[kind]
-            keep = kind == "doctor" or (
+            keep = kind in ("doctor", "backbone") or (
                 kind == "adapt"
                 and activity.stage in (Stage.WAITING, Stage.RUNNING)
                 and confirm(_("A model is being made. Let it go on while the scene is closed?"))

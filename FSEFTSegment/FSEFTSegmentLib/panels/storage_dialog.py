@@ -13,7 +13,16 @@ from fseft.files import cache_home, home
 from slicer.i18n import tr as _
 
 from FSEFTSegmentLib import library
-from FSEFTSegmentLib.panels.common import confirm, guarded, read_only_item, set_columns, set_reason
+from FSEFTSegmentLib.panels.common import (
+    ask_file_to_read,
+    confirm,
+    guarded,
+    read_only_item,
+    set_columns,
+    set_reason,
+)
+from FSEFTSegmentLib.panels.job_view import JobView
+from FSEFTSegmentLib.session import Session
 
 
 def folder_megabytes(folder: Path) -> float:
@@ -27,13 +36,13 @@ class StorageDialog:
     """A dialog over backbones and the feature cache.
 
     Args:
+        session: downloads and imports; its jobs may be reading what would be deleted.
         on_change: called after a change.
-        is_busy: whether a job is running, which may be reading what would be deleted.
     """
 
-    def __init__(self, on_change: Callable[[], None], is_busy: Callable[[], bool]) -> None:
+    def __init__(self, session: Session, on_change: Callable[[], None]) -> None:
+        self.session = session
         self._on_change = on_change
-        self._is_busy = is_busy
         self.choices: list[library.BackboneChoice] = []
         self.dialog = qt.QDialog(slicer.util.mainWindow())
         self.dialog.windowTitle = _("Backbones and storage")
@@ -49,10 +58,20 @@ class StorageDialog:
         layout.addWidget(self.table)
         row = qt.QHBoxLayout()
         layout.addLayout(row)
+        self.download_button = qt.QPushButton(_("Download"))
+        self.download_button.clicked.connect(guarded(self.download_backbone))
+        row.addWidget(self.download_button)
+        self.import_button = qt.QPushButton(_("Import file…"))
+        self.import_button.clicked.connect(guarded(self.import_backbone))
+        row.addWidget(self.import_button)
         self.remove_button = qt.QPushButton(_("Remove"))
         self.remove_button.clicked.connect(guarded(self.remove_backbone))
         row.addWidget(self.remove_button)
         row.addStretch(1)
+        job_host = qt.QWidget()
+        qt.QVBoxLayout(job_host)
+        layout.addWidget(job_host)
+        self.job_view = JobView(session, "backbone", job_host)
         self.cache_label = qt.QLabel()
         self.cache_label.wordWrap = True
         layout.addWidget(self.cache_label)
@@ -87,8 +106,31 @@ class StorageDialog:
         ).format(size=size, folder=str(cache_home()))
         set_reason(
             self.clear_button,
-            _("A job is using it.") if self._is_busy() else "" if size > 0 else _("It is empty."),
+            _("A job is using it.") if self.session.queue.is_busy else "" if size > 0 else _("It is empty."),
         )
+        self._show_buttons()
+
+    def download_backbone(self) -> None:
+        """Download the selected backbone, after telling its licence."""
+        choice = self._selected()
+        if choice is not None and confirm(
+            _("Download “{name}” ({size} MB) from {source}?\n\nLicence: {licence}").format(
+                name=choice.id, size=choice.megabytes, source=choice.source, licence=choice.licence
+            )
+        ):
+            self.session.install_backbone(choice.id)
+
+    def import_backbone(self) -> None:
+        """Import the selected backbone from a file its publisher gave."""
+        choice = self._selected()
+        if choice is not None:
+            name = ask_file_to_read(_("Weights of {name}").format(name=choice.id), "(*.pth *.pt *.safetensors)")
+            if name:
+                self.session.install_backbone(choice.id, name)
+
+    def show_job(self) -> None:
+        """The installation went on, or ended."""
+        self.job_view.refresh()
         self._show_buttons()
 
     def remove_backbone(self) -> None:
@@ -103,7 +145,7 @@ class StorageDialog:
 
     def clear_cache(self) -> None:
         """Remove all feature volumes."""
-        if not self._is_busy():
+        if not self.session.queue.is_busy:
             shutil.rmtree(cache_home(), ignore_errors=True)
             self.refresh()
 
@@ -114,6 +156,15 @@ class StorageDialog:
     def _show_buttons(self) -> None:
         choice: Any = self._selected()
         reason = _("Select a backbone first.") if choice is None else ""
+        here = reason
+        if not here and choice.installed:
+            here = _("It is installed.")
+        if not here and self.session.is_active("backbone"):
+            here = _("Another backbone is being installed.")
+        set_reason(self.import_button, here, _("Use the weight file that its publisher offers"))
+        if not here and not choice.can_download:
+            here = _("There is no verified address: get the file from its publisher, then import it.")
+        set_reason(self.download_button, here)
         if choice is not None and (choice.bundled or not choice.installed):
             reason = _("It came with FSEFT.") if choice.bundled else _("It is not installed.")
-        set_reason(self.remove_button, reason or (_("A job is running.") if self._is_busy() else ""))
+        set_reason(self.remove_button, reason or (_("A job is running.") if self.session.queue.is_busy else ""))

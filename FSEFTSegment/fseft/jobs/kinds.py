@@ -7,6 +7,7 @@ from typing import Any
 
 from fseft.errors import JobError
 from fseft.jobs.adapt_job import run_adapt
+from fseft.jobs.backbone_job import run_backbone
 from fseft.jobs.doctor_job import run_doctor
 from fseft.jobs.evaluate_job import run_evaluate
 from fseft.jobs.job import Job
@@ -18,6 +19,7 @@ KINDS: dict[str, Callable[[dict[str, Any], Reporter], dict[str, Any]]] = {
     "segment": run_segment,
     "evaluate": run_evaluate,
     "doctor": run_doctor,
+    "backbone": run_backbone,
 }
 
 
