@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_numpy
+from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from FSEFTSegmentLib.mrml.grid import Grid, to_numpy, to_vtk
+from FSEFTSegmentLib.steps import Steps, run_steps
 
 
 def image_array(image: Any) -> np.ndarray:
@@ -41,16 +42,23 @@ def image_matrix(image: Any) -> np.ndarray:
 
 def oriented_image(array: np.ndarray, grid: Grid, start: tuple[int, int, int] = (0, 0, 0)) -> Any:
     """A ``vtkOrientedImageData`` holding a copy of ``array`` (k, j, i), whose first voxel is index ``start``."""
+    return run_steps(oriented_image_steps(array, grid, start, array.dtype))
+
+
+def oriented_image_steps(array: np.ndarray, grid: Grid, start: tuple[int, int, int], dtype: np.dtype) -> Steps[Any]:
+    """As :func:`oriented_image`, with another voxel type and in short steps."""
     image = slicer.vtkOrientedImageData()
     extent: list[int] = []
     for axis in range(3):
         extent += [start[axis], start[axis] + array.shape[2 - axis] - 1]
     image.SetExtent(*extent)
     image.SetImageToWorldMatrix(to_vtk(grid.ijk_to_ras))
-    flat = np.ascontiguousarray(array).reshape(-1)
-    scalars = numpy_to_vtk(flat, deep=True, array_type=get_vtk_array_type(array.dtype))
-    scalars.SetName("ImageScalars")
-    image.GetPointData().SetScalars(scalars)
+    image.AllocateScalars(get_vtk_array_type(np.dtype(dtype)), 1)
+    target = image_array(image)
+    thickness = max(1, (8 << 20) // max(1, array[0].nbytes))
+    for position in range(0, len(array), thickness):
+        target[position : position + thickness] = array[position : position + thickness]
+        yield position / len(array)
     return image
 
 

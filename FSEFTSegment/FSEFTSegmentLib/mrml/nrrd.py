@@ -136,22 +136,22 @@ def read_nrrd_steps(path: Path) -> Steps[NrrdFile]:
                 raise ValueError(f"{len(size)} dimensions, {header['encoding']} encoding")
             if header.get("endian") == "big":
                 dtype = dtype.newbyteorder(">")
-            content = bytearray(int(np.prod(size)) * dtype.itemsize)
+            content = np.empty(int(np.prod(size)) * dtype.itemsize, np.uint8)
             filled = 0
             unpacker = zlib.decompressobj(47) if header["encoding"] != "raw" else None
             while filled < len(content):
                 packed = stream.read(STEP_BYTES if unpacker is None else STEP_BYTES // 8)
                 if not packed:
                     raise ValueError("the file ends too early")
-                part = unpacker.decompress(packed, STEP_BYTES) if unpacker else packed
+                part = unpacker.decompress(packed, STEP_BYTES // 4) if unpacker else packed
                 while part:
                     part = part[: len(content) - filled]
-                    content[filled : filled + len(part)] = part
+                    content[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
                     filled += len(part)
                     yield filled / len(content)
                     # A block of zeros unpacks to a thousand times its size: hand it out in steps as well.
-                    part = unpacker.decompress(unpacker.unconsumed_tail, STEP_BYTES) if unpacker else b""
-            array = np.frombuffer(content, dtype).reshape(size[::-1])
+                    part = unpacker.decompress(unpacker.unconsumed_tail, STEP_BYTES // 4) if unpacker else b""
+            array = content.view(dtype).reshape(size[::-1])
             return NrrdFile(array, grid_of_lps((size[0], size[1], size[2]), _matrix(header)), fields)
     except (OSError, KeyError, ValueError, zlib.error) as problem:
         raise ScanError(

@@ -14,8 +14,8 @@ from fseft.structures import Structure
 
 from FSEFTSegmentLib.mrml.grid import Grid, own_grid
 from FSEFTSegmentLib.mrml.nrrd import NrrdFile, read_nrrd_steps
-from FSEFTSegmentLib.mrml.segments import Box, labelled_box_steps, set_labels
-from FSEFTSegmentLib.steps import Steps
+from FSEFTSegmentLib.mrml.segments import label_image_steps, set_image
+from FSEFTSegmentLib.steps import Steps, run_steps
 
 SCAN_REFERENCE = "FSEFT.scan"
 ROLE = "FSEFT.role"
@@ -98,23 +98,25 @@ def load_result_steps(
             f"“{volume.GetName()}” was changed while it was being segmented.",
             "Segment it again.",
         )
-    box = yield from labelled_box_steps(file.array)
+    image = yield from label_image_steps(file.array, grid, structures)
     yield 1.0
-    return show_result(scene, volume, file.array, structures, identity, box)
+    return _show_image(scene, volume, image, structures, identity)
 
 
 def show_result(
-    scene: Any,
-    volume: Any,
-    labels: np.ndarray,
-    structures: tuple[Structure, ...],
-    identity: ResultIdentity,
-    box: Box | None = None,
+    scene: Any, volume: Any, labels: np.ndarray, structures: tuple[Structure, ...], identity: ResultIdentity
 ) -> Any:
     """Put a labelmap on a volume's grid into the scene as a segmentation; returns the node.
 
     An earlier result of the same identity keeps its node (and how it is displayed); only its content changes.
     """
+    image = run_steps(label_image_steps(labels, own_grid(volume), structures))
+    return _show_image(scene, volume, image, structures, identity)
+
+
+def _show_image(
+    scene: Any, volume: Any, image: Any, structures: tuple[Structure, ...], identity: ResultIdentity
+) -> Any:
     node = find_result(scene, volume, identity)
     if node is None:
         node = new_segmentation(scene, volume, _title(volume, identity))
@@ -122,7 +124,7 @@ def show_result(
         node.SetAttribute(MODEL, identity.model)
         if identity.frame:
             node.SetAttribute(FRAME, identity.frame)
-    set_labels(node, labels, own_grid(volume), structures, box)
+    set_image(node, image, structures)
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     return node
 

@@ -12,7 +12,7 @@ import vtk
 from fseft.structures import Structure, canonical_name
 
 from FSEFTSegmentLib.mrml.grid import Grid, to_vtk
-from FSEFTSegmentLib.mrml.images import image_array, is_empty_image, oriented_image
+from FSEFTSegmentLib.mrml.images import image_array, is_empty_image, oriented_image_steps
 from FSEFTSegmentLib.steps import Steps, run_steps
 
 LABELMAP = "Binary labelmap"
@@ -182,9 +182,7 @@ def values_present(image: Any, wanted: set[int]) -> frozenset[int]:
 Box = tuple[slice, slice, slice]
 
 
-def set_labels(
-    node: Any, labels: np.ndarray, grid: Grid, structures: tuple[Structure, ...], box: Box | None = None
-) -> None:
+def set_labels(node: Any, labels: np.ndarray, grid: Grid, structures: tuple[Structure, ...]) -> None:
     """Replace a segmentation's content by a labelmap, one segment per structure, empty ones included.
 
     Args:
@@ -192,13 +190,22 @@ def set_labels(
         labels: (k, j, i) with the structures' values, on ``grid``.
         grid: the node's own grid, transforms left aside.
         structures: in the order wanted.
-        box: around everything labelled, where it is known already.
     """
-    segmentation = node.GetSegmentation()
-    box = run_steps(labelled_box_steps(labels)) if box is None else box
-    array, start = labels[box], (box[2].start, box[1].start, box[0].start)
+    set_image(node, run_steps(label_image_steps(labels, grid, structures)), structures)
+
+
+def label_image_steps(labels: np.ndarray, grid: Grid, structures: tuple[Structure, ...]) -> Steps[Any]:
+    """A labelmap as an oriented image cropped to what is labelled, in the smallest type that holds the values."""
+    box = yield from labelled_box_steps(labels)
     largest = max((structure.value for structure in structures), default=0)
-    image = oriented_image(array.astype(np.uint8 if largest < 256 else np.uint16, copy=False), grid, start)
+    dtype = np.dtype(np.uint8 if largest < 256 else np.uint16)
+    start = (box[2].start, box[1].start, box[0].start)
+    return (yield from oriented_image_steps(labels[box], grid, start, dtype))
+
+
+def set_image(node: Any, image: Any, structures: tuple[Structure, ...]) -> None:
+    """Replace a segmentation's content by one label image that all structures share."""
+    segmentation = node.GetSegmentation()
     modifying = node.StartModify()
     try:
         segmentation.RemoveAllSegments()
