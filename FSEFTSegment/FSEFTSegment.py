@@ -241,18 +241,17 @@ class FSEFTSegmentTest(ScriptedLoadableModuleTest):
         session.support.add_structure("liver")
         session.support.add_scans([volume])
         case = session.state.cases[0]
-        self.assertIn("Annotate", session.adapt_reason())
+        assert "Annotate" in session.adapt_reason()
         labels = np.zeros(voxels.shape, np.uint8)
         labels[5:10, 5:10, 5:10] = 1
         set_labels(session.support.annotation_for(case), labels, own_grid(volume), session.state.structures)
-        self.assertEqual(session.adapt_reason(), "")
+        assert session.adapt_reason() == ""
         self.delayDisplay("Results")
         node = show_result(slicer.mrmlScene, volume, labels, session.state.structures, ResultIdentity("test"))
-        self.assertIs(
-            show_result(slicer.mrmlScene, volume, labels, session.state.structures, ResultIdentity("test")), node
-        )
+        again = show_result(slicer.mrmlScene, volume, labels, session.state.structures, ResultIdentity("test"))
+        assert again is node
         result = session.state.add_result(volume, node, None, "test", {"structures": []})
         session.support.correct(result)
-        self.assertIs(session.state.annotation(session.state.cases[0]), node)
+        assert session.state.annotation(session.state.cases[0]) is node
         session.shut_down()
         self.delayDisplay("Test passed")

@@ -89,7 +89,7 @@ def adapt_parameters_steps(
         "cases": entries,
         "structures": [structure_entry(structure) for structure in structures],
         "backbone": options.get("backbone", "fseft-mini"),
-        "method": options.get("method", "auto"),
+        "method": options.get("method", "spatial-adapter"),
         "device": options.get("device", "auto"),
         "seed": int(options.get("seed", 0)),
         "output": options.get("output"),

@@ -28,12 +28,12 @@ from fseft.adaptation.settings import AdaptationSettings  # noqa: E402
 from fseft.adaptation.support import SupportCase, make_support_case  # noqa: E402
 from fseft.adapters.initialisation import pretrained_row  # noqa: E402
 from fseft.adapters.registry import METHODS  # noqa: E402
+from fseft.backbones.library import find_backbone  # noqa: E402
 from fseft.compute import choose_compute, use_threads  # noqa: E402
 from fseft.evaluation.metrics import structure_metrics  # noqa: E402
 from fseft.features.source import FeatureSource  # noqa: E402
 from fseft.files import replace_whole  # noqa: E402
 from fseft.reporting import Reporter  # noqa: E402
-from fseft.resources import resource_folders  # noqa: E402
 from fseft.scan.annotation import Annotation, read_annotation, structures_from_json  # noqa: E402
 from fseft.scan.reading import read_scan  # noqa: E402
 from fseft.scan.scan import Scan  # noqa: E402
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Run every row; returns all scores."""
     use_threads()
     compute = choose_compute(options.device)
-    folder = options.backbone or resource_folders()[0] / "Backbones" / "fseft-mini"
+    folder = options.backbone or find_backbone("fseft-mini")
     source = FeatureSource(folder, compute)
     structures = structures_from_json(POOL / "pt_109.json")  # one of the cases that list all seven
     cases = load_pool(source, structures, options.queries + options.pool)

@@ -15,7 +15,6 @@ from FSEFTSegmentLib.panels.job_view import JobView
 from FSEFTSegmentLib.session import Session
 
 METHODS = (
-    ("auto", "Automatic - the best by leave-one-out"),
     ("spatial-adapter", "Spatial adapter"),
     ("mlp-adapter", "MLP adapter"),
     ("linear-probe", "Linear probe"),
@@ -83,7 +82,7 @@ class AdaptPanel:
         self.session.adapt(
             {
                 "name": name,
-                "method": state.choice("method", "auto"),
+                "method": state.choice("method", "spatial-adapter"),
                 "backbone": state.choice("backbone", "fseft-mini"),
                 "device": state.choice("device", "auto"),
             }
@@ -103,7 +102,7 @@ class AdaptPanel:
                 ui.backboneCombo.addItem(_("none installed"), "")
             for combo, name, default in (
                 (ui.backboneCombo, "backbone", "fseft-mini"),
-                (ui.methodCombo, "method", "auto"),
+                (ui.methodCombo, "method", "spatial-adapter"),
                 (ui.deviceCombo, "device", "auto"),
             ):
                 combo.currentIndex = max(0, combo.findData(state.choice(name, default)))

@@ -44,6 +44,9 @@ class SegmentPanel:
         with silenced(self.ui.refineCombo):
             for value, text in REFINEMENTS:
                 self.ui.refineCombo.addItem(_(text), value)
+        # Not offered until the engine refines: a choice that changes nothing would mislead.
+        for widget in (self.ui.refineCombo, self.ui.refineComboLabel, self.ui.beforeCheck):
+            widget.visible = False
         self.models: dict[str, dict[str, Any]] = {}
         self.priors = PriorsTable(self.ui.priorsTable)
         self.results = ResultTable(self.ui.resultTable, session)

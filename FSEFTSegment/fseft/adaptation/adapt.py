@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from fseft.scan.reading import read_scan
 from fseft.segmentation.volumes import measure
 from fseft.structures import Structure
 
+AUTO = "auto"
 FIT_SEED = 7_919  # an own stream, so that fitting the head does not move the crops
 
 
@@ -81,22 +82,29 @@ def adapt(
         cases: the support set; may be empty for ``zero-shot``.
         structures: what to learn, in output order.
         source: feature volumes and backbone.
-        method: a name of :data:`fseft.adapters.registry.METHODS`.
+        method: a name of :data:`fseft.adapters.registry.METHODS`, or "auto": the best by leave-one-out validation.
         settings: the protocol.
-        reporter: hears phases "features" and "training".
+        reporter: hears phases "features", "training", and "validation" with "auto".
 
     Raises:
         InputError: for unusable scans, annotations or combinations, each with its own code.
     """
     check_name(name)
-    chosen = find_method(method)
+    chosen = None if method == AUTO else find_method(method)
     settings = settings or AdaptationSettings()
     structures = check_structures(structures)
-    if chosen.learning_rate == 0:
+    if chosen is not None and chosen.learning_rate == 0:
         require_base(structures, source.specification)
     elif not cases:
         raise InputError("support-empty", "There is no annotated scan to learn from.", "Annotate at least one scan.")
     loaded = load_cases(cases, structures, source, reporter)
+    validation: dict[str, Any] = {}
+    if chosen is None:
+        # Validation trains with this module's own function.
+        from fseft.validation.leave_one_out import validate
+
+        judged = validate(structures, [entry.case for entry in loaded], source, settings, reporter)
+        validation, chosen = judged.as_json(), find_method(judged.chosen)
     started = time.monotonic()
     adapter, curve = make_trained_adapter(
         chosen, structures, [entry.case for entry in loaded], source, settings, source.compute, reporter
@@ -111,6 +119,7 @@ def adapt(
         shots=len(loaded),
         priors=size_priors(structures, loaded),
         training=_training_record(settings, curve, time.monotonic() - started),
+        validation=validation,
     )
 
 

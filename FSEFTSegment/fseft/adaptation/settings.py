@@ -34,7 +34,7 @@ class AdaptationSettings:
     """
 
     crop: int = 48
-    crops_per_step: int = 4
+    crops_per_step: int = 2
     positive_fraction: float = 0.5
     learning_rate: float | None = None
     weight_decay: float = 0.0
@@ -42,7 +42,7 @@ class AdaptationSettings:
     head_start: str = "fitted"
     background: str = "zero"
     epochs: int = 200
-    steps: int | None = 150
+    steps: int | None = 120
     warmup_epochs: int = 1
     plateau_window: int = 10
     plateau_patience: int = 20

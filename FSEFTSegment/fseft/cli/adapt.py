@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sparse", choices=["no", "auto", "x", "y", "z"], help="only some slices are annotated, along this axis"
     )
     parser.add_argument(
-        "--method", default="spatial-adapter", help="zero-shot, linear-probe, mlp-adapter or spatial-adapter (default)"
+        "--method",
+        default="spatial-adapter",
+        help="auto (best by leave-one-out), zero-shot, linear-probe, mlp-adapter or spatial-adapter (default)",
     )
     parser.add_argument("--backbone", default="fseft-mini")
     parser.add_argument("--protocol", choices=["default", "published"], default="default", help="training protocol")

@@ -1,7 +1,7 @@
 """The job "segment".
 
 Parameters: ``model`` name or folder; ``scans`` [{``scan``, ``output``, ``name``, ``series``}]; ``priors``
-{structure: {``low_ml``, ``high_ml``}} edited ranges; ``keep_largest``; ``device``.
+{structure: {``low_ml``, ``high_ml``}} edited ranges; ``keep_largest``; ``device``; ``refine``, only "off" so far.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ from fseft.segmentation.segment import Query, segment_files
 def run_segment(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     """Run the job; returns one report per scan."""
     parameters = Parameters(values)
+    if parameters.text("refine", "off") != "off":
+        raise InputError(
+            "refinement-unavailable",
+            "This version does not refine segmentations by size priors yet.",
+            "Segment without refinement; volumes outside the expected range are flagged.",
+        )
     folder = find_model(parameters.text("model"))
     queries = [read_query(entry) for entry in parameters.each("scans")]
     if not queries:

@@ -1,0 +1,1 @@
+"""How good a model is, judged from its own support set."""
