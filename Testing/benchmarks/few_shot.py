@@ -2,8 +2,9 @@
 
     python Testing/benchmarks/few_shot.py --shots 1 5 --seeds 0 1 2 --queries 8 --output benchmark-output
 
-Queries are the same for every row: the first cases of the pool that hold all structures. Support sets are drawn per
-seed from the rest. One multi-structure model per support set; zero-shot covers the base structures alone.
+Not every patient has every structure. The patients with most structures form the pool that support sets are drawn
+from, the first of a support set has all of them; the next ones are the queries, the same for every row, scored on
+the structures they have. One model for all structures per support set; zero-shot covers the base structures alone.
 """
 
 from __future__ import annotations
@@ -56,15 +57,15 @@ class Case:
 
 
 def load_pool(source: FeatureSource, structures: Sequence[Structure], limit: int) -> list[Case]:
-    """Read the few_shot pool, complete cases first, features cached."""
+    """Read the few_shot pool, cases with most structures first, features cached."""
     splits = json.loads((POOL / "splits.json").read_text())
     names = splits["few_shot"]
     described = {name: json.loads((POOL / f"{name}.json").read_text()) for name in names}
-    complete = [n for n in names if set(described[n]["usable_labels"]) >= {s.name for s in structures}]
+    usable = {name: [s for s in structures if s.name in described[name]["usable_labels"]] for name in names}
     cases = []
-    for name in complete[:limit]:
+    for name in sorted(names, key=lambda n: -len(usable[n]))[:limit]:
         scan = read_scan(POOL / f"{name}_ct.nii.gz", name=name)
-        annotation = read_annotation(POOL / f"{name}_seg.nii.gz", scan, structures, others="background")
+        annotation = read_annotation(POOL / f"{name}_seg.nii.gz", scan, usable[name], others="background")
         support = make_support_case(name, source.features(scan), annotation, structures)
         cases.append(Case(name, scan, annotation, support))
         print(f"\r{len(cases)} cases ready", end="", file=sys.stderr, flush=True)
@@ -72,19 +73,24 @@ def load_pool(source: FeatureSource, structures: Sequence[Structure], limit: int
     return cases
 
 
-def supports(cases: list[Case], queries: int, shots: int, seeds: Sequence[int]) -> Iterator[tuple[int, list[Case]]]:
-    """Support sets per seed, never a query among them."""
-    pool = cases[queries:]
+def supports(pool: list[Case], shots: int, seeds: Sequence[int]) -> Iterator[tuple[int, list[Case]]]:
+    """Support sets per seed; the first case has every structure, another one for every seed while there are any."""
+    complete = [case for case in pool if all(case.support.known)]
     for seed in seeds:
-        chosen = np.random.default_rng(1000 + seed).permutation(len(pool))[:shots]
-        yield seed, [pool[i] for i in chosen]
+        first = complete[seed % len(complete)]
+        others = [case for case in pool if case is not first]
+        chosen = np.random.default_rng(1000 + seed).permutation(len(others))[: shots - 1]
+        yield seed, [first, *(others[i] for i in chosen)]
 
 
 def score(case: Case, labels: np.ndarray, structures: Sequence[Structure]) -> dict[str, tuple[float, float]]:
     """Dice and surface Dice per structure on the native grid."""
     spacing = case.scan.geometry.spacing[::-1]
     scores = {}
+    there = {structure.name for structure in case.annotation.structures}
     for position, structure in enumerate(structures, start=1):
+        if structure.name not in there:
+            continue
         metrics = structure_metrics(
             labels == position, case.annotation.labels == structure.value, spacing, TOLERANCE_MM
         )
@@ -100,7 +106,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     source = FeatureSource(folder, compute)
     structures = structures_from_json(POOL / "pt_109.json")  # one of the cases that list all seven
     cases = load_pool(source, structures, options.queries + options.pool)
-    queries = cases[: options.queries]
+    pool, queries = cases[: options.pool], cases[options.pool :]
     settings = AdaptationSettings.published() if options.protocol == "published" else AdaptationSettings()
     settings = settings.replace(**json.loads(options.settings))
     rows: list[dict[str, Any]] = []
@@ -112,7 +118,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             learnt = tuple(s for s in structures if pretrained_row(s, source.specification) is not None)
             shots, seeds = [0], options.seeds[:1]
         for k in shots:
-            for seed, support in supports(cases, options.queries, max(k, 1), seeds):
+            for seed, support in supports(pool, max(k, 1), seeds):
                 clock = time.monotonic()
                 adapter, curve = make_trained_adapter(
                     method, learnt, [c.support for c in support] if k else [], source,
@@ -126,7 +132,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                         keep_largest(labels, len(learnt))
                     scores.append(score(query, labels, learnt))
                 rows.append({"method": method_name, "shots": k, "seed": seed, "seconds": seconds, "scores": scores})
-                mean = np.nanmean([[v[0] for v in s.values()] for s in scores])
+                mean = np.nanmean([value[0] for by_name in scores for value in by_name.values()])
                 how = f"{seconds:6.1f} s  {curve.stopped:8}"
                 print(f"{method_name:16} k={k} seed={seed} {how} mean Dice {mean:.3f}", flush=True)
     return {"queries": [q.name for q in queries], "structures": [s.name for s in structures], "rows": rows}
@@ -156,7 +162,7 @@ def main() -> None:
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--queries", type=int, default=8)
-    parser.add_argument("--pool", type=int, default=10, help="cases that support sets are drawn from")
+    parser.add_argument("--pool", type=int, default=8, help="cases that support sets are drawn from")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--protocol", choices=["default", "published"], default="default")
     parser.add_argument("--settings", default="{}", help="JSON of overrides of AdaptationSettings")
