@@ -16,7 +16,9 @@ demo: $(STAMP)
 	$(BIN)/fseft demo --output demo-output
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	# Two processes: Qt's Python bindings and torch do not share one, and each part has fixtures of its own.
+	$(BIN)/python -m pytest Testing/engine
+	$(BIN)/python -m pytest Testing/module
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
