@@ -110,6 +110,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     settings = AdaptationSettings.published() if options.protocol == "published" else AdaptationSettings()
     settings = settings.replace(**json.loads(options.settings))
     rows: list[dict[str, Any]] = []
+    result = {"queries": [q.name for q in queries], "structures": [s.name for s in structures], "rows": rows}
     for method_name in options.methods:
         method = METHODS[method_name]
         zero_shot = method.learning_rate == 0
@@ -135,7 +136,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 mean = np.nanmean([value[0] for by_name in scores for value in by_name.values()])
                 how = f"{seconds:6.1f} s  {curve.stopped:8}"
                 print(f"{method_name:16} k={k} seed={seed} {how} mean Dice {mean:.3f}", flush=True)
-    return {"queries": [q.name for q in queries], "structures": [s.name for s in structures], "rows": rows}
+                write(result, options.output)  # after every row: a run that is cut short is not lost
+    return result
+
+
+def write(result: dict[str, Any], folder: Path) -> str:
+    """Write all scores and the tables; returns the tables."""
+    text = "Dice\n\n" + table(result, 0) + f"\n\nSurface Dice at {TOLERANCE_MM:g} mm\n\n" + table(result, 1) + "\n"
+    for name, content in (("few_shot.json", json.dumps(result, indent=1)), ("few_shot.md", text)):
+        with replace_whole(folder / name) as partial:
+            partial.write_text(content, encoding="utf-8")
+    return text
 
 
 def table(result: dict[str, Any], metric: int) -> str:
@@ -174,12 +185,7 @@ def main() -> None:
     if not POOL.is_dir():
         sys.exit(f"This benchmark needs the OpenKBP cases in {POOL.name}/, which are not here.")
     torch.manual_seed(0)
-    result = run(options)
-    text = "Dice\n\n" + table(result, 0) + f"\n\nSurface Dice at {TOLERANCE_MM:g} mm\n\n" + table(result, 1) + "\n"
-    print("\n" + text)
-    for name, content in (("few_shot.json", json.dumps(result, indent=1)), ("few_shot.md", text)):
-        with replace_whole(options.output / name) as partial:
-            partial.write_text(content, encoding="utf-8")
+    print("\n" + write(run(options), options.output))
 
 
 if __name__ == "__main__":
