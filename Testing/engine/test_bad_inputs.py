@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from fseft.errors import FseftError, ResourceError
-from fseft.scan.memory import available_bytes
 from fseft.scan.reading import read_header, read_scan
+from fseft.system.memory import available_memory_bytes
 from scan_files import ct_array, straight, write_series
 
 Maker = Callable[[Path], Path]
@@ -286,5 +286,5 @@ def test_header_alone_needs_no_voxels(tmp_path):
 
 
 def test_the_machine_tells_its_memory():
-    told = available_bytes()
+    told = available_memory_bytes()
     assert told is None or 1e6 < told < 1e14
