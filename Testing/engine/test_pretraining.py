@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -219,3 +220,30 @@ def _plain_network() -> dict[str, object]:
         "windows_hu": [[-160, 240], [-1000, 1000]],
         "patch": 32,
     }
+
+
+def test_training_starts_from_a_backbone(tmp_path: Path) -> None:
+    """Zero steps of training leave the first backbone's weights, with its rows under the names they had."""
+    pool = tiny_pool(tmp_path)
+    first = build_network(NETWORK.specification(("left parotid gland", "liver")))
+    with torch.no_grad():
+        for value in first.parameters():
+            value.normal_()
+    trainer = Trainer(pool, TINY, CPU, ALONE, tmp_path / "run", initial=first)
+    network = trainer.network.backbone
+    for name, value in first.state_dict().items():
+        if not name.startswith("head."):
+            assert torch.equal(network.state_dict()[name], value)
+            assert torch.equal(trainer.average.state[name], value)
+    row = pool.classes.index("left parotid gland")
+    for mine, theirs in zip(network.head.weights, first.head.weights, strict=True):
+        assert torch.equal(mine[row], theirs[0])
+    assert torch.equal(network.head.bias[row], first.head.bias[0])
+
+
+def test_a_backbone_with_another_network_is_no_start(tmp_path: Path) -> None:
+    pool = tiny_pool(tmp_path)
+    other = build_network(dataclasses.replace(NETWORK, detail=3).specification(("liver",)))
+    with pytest.raises(InputError) as caught:
+        Trainer(pool, TINY, CPU, ALONE, tmp_path / "run", initial=other)
+    assert caught.value.code == "pretraining-start-does-not-fit"

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, help="training time; default 60 unless --steps is given")
     parser.add_argument("--steps", type=int, help="optimiser steps, at most")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the output folder")
+    parser.add_argument("--start-from", type=Path, metavar="FOLDER", help="backbone whose weights training starts with")
     parser.add_argument("--loss", choices=["points", "published"], help="the default, or the paper's masked Dice alone")
     parser.add_argument("--settings", type=Path, help="JSON file with other settings than the default")
     parser.add_argument("--name", help="identifier of the new backbone; default: the output folder's name")
@@ -58,7 +59,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     settings = PretrainingSettings().with_overrides(overrides)
     sources = [parse_source(text) for text in options.source]
     work = options.work or options.output.with_name(options.output.name + "-work")
-    result = run_pretraining(sources, settings, options.output, work, options.device, options.resume, reporter)
+    result = run_pretraining(
+        sources, settings, options.output, work, options.device, options.resume, reporter, options.start_from
+    )
     if os.environ.get("RANK", "0") != "0":
         return  # torchrun starts this several times; one of them tells the result
     progress, specification = result.progress, result.specification

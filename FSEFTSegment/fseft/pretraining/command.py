@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import fseft
+from fseft.backbones.networks import Backbone
+from fseft.backbones.weights import load_backbone
 from fseft.compute import choose_compute, use_threads
 from fseft.files import replace_whole
 from fseft.pretraining.distributed import join_processes
@@ -27,6 +29,7 @@ def run_pretraining(
     device: str = "auto",
     resume: bool = False,
     reporter: Reporter = SILENT,
+    start_from: Path | None = None,
 ) -> Result:
     """Prepare the sources, train, and write the backbone.
 
@@ -38,6 +41,7 @@ def run_pretraining(
         device: see :func:`fseft.compute.choose_compute`.
         resume: go on from the checkpoint in ``output``.
         reporter: hears phases "cases" and "pretraining" and the losses.
+        start_from: folder of a backbone with the same network whose weights come first.
 
     Raises:
         InputError: for unusable sources, settings or checkpoints, each with its own code.
@@ -52,15 +56,22 @@ def run_pretraining(
             prepare(sources, grid, work, settings.workers, reporter)
         processes.wait()
         pool = prepare(sources, grid, work)
-        trainer = Trainer(pool, settings, compute, processes, output, resume, reporter if processes.leads else SILENT)
+        initial = load_backbone(start_from) if start_from else None
+        heard = reporter if processes.leads else SILENT
+        trainer = Trainer(pool, settings, compute, processes, output, resume, heard, initial)
         result = trainer.run()
         if processes.leads:
-            _write_record(output / RECORD_FILE, sources, settings, result, processes.count)
+            _write_record(output / RECORD_FILE, sources, settings, result, processes.count, initial)
     return result
 
 
 def _write_record(
-    path: Path, sources: Sequence[Source], settings: PretrainingSettings, result: Result, processes: int
+    path: Path,
+    sources: Sequence[Source],
+    settings: PretrainingSettings,
+    result: Result,
+    processes: int,
+    initial: Backbone | None,
 ) -> None:
     """What was done, for the model card; no path and no case name."""
     record = {
@@ -70,6 +81,7 @@ def _write_record(
         "sources": [source.description for source in sources],
         "settings": settings.to_json(),
         "processes": processes,
+        "started_from": None if initial is None else initial.specification.weights_sha256,
         "steps": result.progress.step,
         "seconds": round(result.progress.seconds, 1),
         "classes": list(result.specification.classes),

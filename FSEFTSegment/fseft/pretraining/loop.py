@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fseft.backbones.networks import build_network
+from fseft.backbones.networks import Backbone, build_network
 from fseft.backbones.specification import BackboneSpecification
 from fseft.compute import Compute
 from fseft.errors import Cancelled, InputError
@@ -24,6 +24,7 @@ from fseft.pretraining.preparation import Pool
 from fseft.pretraining.sampling import Batch, CropSampler, stream
 from fseft.pretraining.schedule import WeightAverage, fraction_done, freeze_normalisation, learning_rate
 from fseft.pretraining.settings import PretrainingSettings
+from fseft.pretraining.warm_start import start_from_backbone
 from fseft.reporting import SILENT, Reporter
 
 PHASE = "pretraining"
@@ -55,9 +56,11 @@ class Trainer:
         output: the backbone's folder; the checkpoint goes below it.
         resume: go on from the checkpoint there, if there is one.
         reporter: of the leading process.
+        initial: a backbone to take the first weights from; a checkpoint comes before it.
 
     Raises:
-        InputError: "pretraining-output-in-use", "checkpoint-damaged", "checkpoint-does-not-fit".
+        InputError: "pretraining-output-in-use", "checkpoint-damaged", "checkpoint-does-not-fit",
+            "pretraining-start-does-not-fit".
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Trainer:
         output: Path,
         resume: bool = False,
         reporter: Reporter = SILENT,
+        initial: Backbone | None = None,
     ) -> None:
         self.settings, self.processes, self.output, self.reporter = settings, processes, output, reporter
         self.pool = pool
@@ -76,6 +80,8 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.network = PretrainingNetwork(build_network(self.specification), settings.loss == "published")
+        if initial is not None:
+            start_from_backbone(self.network.backbone, initial)
         self.network.to(processes.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
