@@ -6,20 +6,22 @@ memory grows neither with the scan's length nor with structures times voxels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
-import torch
 
 from fseft.adapters.adapter import Adapter
 from fseft.compute import Compute
 from fseft.features.volume import FeatureVolume
-from fseft.preprocessing.grid import NetworkGrid
 from fseft.preprocessing.resampling import SLAB, linear_matrix
 from fseft.reporting import SILENT, Reporter
+from fseft.segmentation.scoring import BLOCK, Box, background_scores, score_blocks, whole
+from fseft.segmentation.slabs import slab_labels
 
-BLOCK = 96  # network voxels per side of a scored block
 SLAB_BYTES = 250_000_000  # of float32 probabilities held at once
+
+#: Hears every scored block's (outputs, x, y, z) probabilities once; blocks do not overlap.
+Witness = Callable[[np.ndarray], None]
 
 
 def predict_labels(
@@ -28,6 +30,8 @@ def predict_labels(
     compute: Compute,
     reporter: Reporter = SILENT,
     detail: str = "",
+    region: Box | None = None,
+    witness: Witness | None = None,
 ) -> np.ndarray:
     """The most probable structure of every scan voxel.
 
@@ -37,6 +41,8 @@ def predict_labels(
         compute: device.
         reporter: hears phase "segmentation".
         detail: shown with the progress.
+        region: network voxels to look at, bounds multiples of every stride; everything else is background.
+        witness: sees the probabilities as they are made.
 
     Returns:
         (z, y, x) uint8, or uint16 with more than 255 structures: 0 background, i + 1 structure i.
@@ -47,106 +53,72 @@ def predict_labels(
     network_axis = grid.axis_along_scan(0)
     axis = grid.axes[network_axis]
     positions = np.clip(axis.network_positions(), 0, axis.content - 1)
-    for low, high, probabilities in _network_slabs(adapter, features, network_axis, compute):
-        reporter.progress("segmentation", high, axis.size, detail)
+    region = region or whole(features)
+    for first, stop, probabilities in _network_slabs(adapter, features, network_axis, region, compute, witness):
+        reporter.progress("segmentation", stop - region[network_axis][0], _extent(region[network_axis]), detail)
         reporter.check_cancelled()
-        inside = np.flatnonzero((positions >= low) & (positions < high))
+        inside = np.flatnonzero((positions >= first) & (positions < stop))
         inside = inside[(inside >= axis.start) & (inside < axis.stop)]
-        context_low = probabilities.context_low
         for begin in range(0, inside.size, SLAB):
             chosen = inside[begin : begin + SLAB]
-            rows = linear_matrix(positions[chosen] - context_low, probabilities.content)
-            labels[chosen] = _slab_labels(probabilities.values, rows, grid)
+            rows = linear_matrix(positions[chosen] - first, probabilities.shape[1])
+            labels[chosen] = slab_labels(probabilities, rows, grid)
     return labels
 
 
-class _SlabProbabilities:
-    """Probabilities (outputs, scan z', y', x') of one network slab with a voxel of context on either side."""
-
-    def __init__(self, values: np.ndarray, context_low: int) -> None:
-        self.values = values
-        self.context_low = context_low
-        self.content = values.shape[1]
+def _extent(bounds: tuple[int, int]) -> int:
+    return bounds[1] - bounds[0]
 
 
 def _network_slabs(
-    adapter: Adapter, features: FeatureVolume, network_axis: int, compute: Compute
-) -> Iterator[tuple[int, int, _SlabProbabilities]]:
-    """Score the network grid in slabs along one axis; yields (low, high, probabilities)."""
+    adapter: Adapter,
+    features: FeatureVolume,
+    network_axis: int,
+    region: Box,
+    compute: Compute,
+    witness: Witness | None,
+) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Score a region in slabs along one axis.
+
+    Yields:
+        ``first``, ``stop`` and probabilities (outputs, scan z', y', x'), z' beginning at network plane ``first``; scan
+        positions from ``first`` up to but not including ``stop`` lie between planes that are there. The last plane of
+        a slab opens the next one, so that nothing is scored twice.
+    """
     grid = features.grid
     stride = max(level.stride for level in features.levels)
-    plane = int(np.prod(grid.shape)) // grid.shape[network_axis]
     outputs = adapter.head.outputs
+    plane = int(np.prod(grid.shape)) // grid.shape[network_axis]
     depth = int(np.clip(SLAB_BYTES // (4 * outputs * plane) // stride * stride, stride, BLOCK))
+    begin, end = region[network_axis]
     adapter = adapter.to(compute.device).eval()
-    size = grid.shape[network_axis]
-    for low in range(0, size, depth):
-        high = min(size, low + depth)
-        context_low, context_high = max(0, low - stride), min(size, high + stride)
-        scored = np.zeros((outputs, *grid.shape_with(network_axis, context_high - context_low)), dtype=np.float32)
-        if outputs > 1:
-            scored[0] = 1.0
-        for target, block in _score_blocks(adapter, features, network_axis, (context_low, context_high), compute):
-            scored[:, target[0], target[1], target[2]] = block
-        ordered = scored.transpose(0, *(1 + n for n in grid.scan_order))
+    last_plane: np.ndarray | None = None
+    for low in range(begin, end, depth):
+        high = min(end, low + depth)
+        first = low if last_plane is None else low - 1
+        scored = background_scores(outputs, grid.shape_with(network_axis, high - first))
+        if last_plane is not None:
+            scored[_plane(network_axis, 0)] = last_plane
+        slab = [*region]
+        slab[network_axis] = (low, high)
+        for box, block in score_blocks(adapter, features, (slab[0], slab[1], slab[2]), compute):
+            where = [slice(b, e) for b, e in box]
+            where[network_axis] = slice(box[network_axis][0] - first, box[network_axis][1] - first)
+            scored[:, where[0], where[1], where[2]] = block
+            if witness is not None:
+                witness(block)
+        last_plane = scored[_plane(network_axis, -1)].copy()
         content = [grid.axes[n].content for n in grid.scan_order]
-        content[0] = min(context_high, content[0]) - context_low
+        content[0] = min(high, content[0]) - first
         if content[0] > 0:
-            values = ordered[:, : content[0], : content[1], : content[2]]
-            yield low, high, _SlabProbabilities(values, context_low)
+            ordered = scored.transpose(0, *(1 + n for n in grid.scan_order))
+            stop = high if high == end else high - 1
+            yield first, stop, ordered[:, : content[0], : content[1], : content[2]]
     adapter.cpu()
 
 
-@torch.inference_mode()
-def _score_blocks(
-    adapter: Adapter, features: FeatureVolume, network_axis: int, extent: tuple[int, int], compute: Compute
-) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
-    """Probabilities of blocks that touch the body; yields (region within the slab, (outputs, x, y, z))."""
-    shape = features.grid.shape
-    stride = max(level.stride for level in features.levels)
-    ranges = []
-    for axis in range(3):
-        begin, end = extent if axis == network_axis else (0, shape[axis])
-        ranges.append([(b, min(b + BLOCK, end)) for b in range(begin, end, BLOCK)])
-    for block in np.ndindex(*(len(r) for r in ranges)):
-        bounds = [ranges[axis][index] for axis, index in enumerate(block)]
-        if not features.body[tuple(slice(b, e) for b, e in bounds)].any():
-            continue
-        # One coarse voxel more on each side: upsampling at the block's border then sees its true neighbours.
-        start = [max(0, b - stride) for b, _ in bounds]
-        stop = [min(limit, e + stride) for (_, e), limit in zip(bounds, shape, strict=True)]
-        size = [e - b for b, e in zip(start, stop, strict=True)]
-        levels = [level[None] for level in features.crop(start, size, adapter.reach, compute.device)]
-        logits = adapter(levels, context=adapter.reach)[0]
-        inner = tuple(slice(b - s, e - s) for (b, e), s in zip(bounds, start, strict=True))
-        logits = logits[:, inner[0], inner[1], inner[2]]
-        probabilities = logits.sigmoid() if logits.shape[0] == 1 else logits.softmax(dim=0)
-        target = tuple(
-            slice(b - extent[0], e - extent[0]) if axis == network_axis else slice(b, e)
-            for axis, (b, e) in enumerate(bounds)
-        )
-        yield target, probabilities.float().cpu().numpy()
-
-
-def _slab_labels(probabilities: np.ndarray, rows: np.ndarray, grid: NetworkGrid) -> np.ndarray:
-    """Labels of some scan slices: interpolate one output at a time, keep the best so far."""
-    y_matrix, x_matrix = grid.back_matrix(1), grid.back_matrix(2)
-    single = probabilities.shape[0] == 1
-    used = np.flatnonzero(rows.any(axis=0))
-    first, last = int(used[0]), int(used[-1]) + 1
-
-    def bring(output: int) -> np.ndarray:
-        slab = np.tensordot(rows[:, first:last], probabilities[output, first:last], axes=(1, 0))
-        return np.matmul(np.matmul(y_matrix, slab), x_matrix.T)
-
-    shape = (rows.shape[0], y_matrix.shape[0], x_matrix.shape[0])
-    best = np.full(shape, 0.5, np.float32) if single else bring(0)
-    labels = np.zeros(shape, dtype=np.uint16)
-    for output in range(0 if single else 1, probabilities.shape[0]):
-        if probabilities[output, first:last].max() < 1e-3:
-            continue
-        value = bring(output)
-        wins = value > best
-        best[wins] = value[wins]
-        labels[wins] = output + 1 if single else output
-    return labels
+def _plane(axis: int, index: int) -> tuple[slice | int, ...]:
+    """Index of one plane of an (outputs, x, y, z) array."""
+    where: list[slice | int] = [slice(None)] * 4
+    where[1 + axis] = index
+    return tuple(where)

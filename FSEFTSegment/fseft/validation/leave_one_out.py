@@ -21,7 +21,7 @@ from fseft.evaluation.metrics import structure_metrics
 from fseft.features.source import FeatureSource
 from fseft.features.volume import FeatureVolume
 from fseft.reporting import SILENT, Reporter
-from fseft.segmentation.predict import _score_blocks
+from fseft.segmentation.scoring import score_volume
 from fseft.structures import Structure
 
 TIE = 0.005  # mean Dice; within it the simpler method is chosen
@@ -135,12 +135,8 @@ def validate(
 
 def predict_network_labels(adapter: Adapter, features: FeatureVolume, compute: Compute) -> np.ndarray:
     """(x, y, z) labels on the network grid: 0 background, i + 1 structure i."""
-    labels = np.zeros(features.grid.shape, dtype=np.uint16)
-    adapter = adapter.to(compute.device).eval()
-    for region, block in _score_blocks(adapter, features, 2, (0, labels.shape[2]), compute):
-        labels[region] = block[0] > 0.5 if block.shape[0] == 1 else block.argmax(axis=0)
-    adapter.cpu()
-    return labels
+    scores = score_volume(adapter, features, compute)
+    return (scores[0] > 0.5 if scores.shape[0] == 1 else scores.argmax(axis=0)).astype(np.uint16)
 
 
 def _case_folds(cases: Sequence[SupportCase]) -> Iterator[tuple[list[SupportCase], SupportCase]]:
