@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 import fseft
-from fseft.cli import adapt, backbones, cache, demo, doctor, evaluate, models, phantom, pretrain, segment
+from fseft.cli import adapt, backbones, cache, demo, doctor, evaluate, models, phantom, pretrain, segment, suggest
 from fseft.cli.progress import TerminalReporter
 from fseft.errors import Cancelled, FseftError
 from fseft.worker import as_fseft_error
@@ -16,6 +16,7 @@ from fseft.worker import as_fseft_error
 COMMANDS = {
     "adapt": adapt,
     "segment": segment,
+    "suggest": suggest,
     "evaluate": evaluate,
     "models": models,
     "backbones": backbones,

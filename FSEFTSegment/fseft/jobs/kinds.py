@@ -12,6 +12,7 @@ from fseft.jobs.doctor_job import run_doctor
 from fseft.jobs.evaluate_job import run_evaluate
 from fseft.jobs.job import Job
 from fseft.jobs.segment_job import run_segment
+from fseft.jobs.suggest_job import run_suggest
 from fseft.reporting import Reporter
 
 KINDS: dict[str, Callable[[dict[str, Any], Reporter], dict[str, Any]]] = {
@@ -20,6 +21,7 @@ KINDS: dict[str, Callable[[dict[str, Any], Reporter], dict[str, Any]]] = {
     "evaluate": run_evaluate,
     "doctor": run_doctor,
     "backbone": run_backbone,
+    "suggest": run_suggest,
 }
 
 

@@ -1,0 +1,1 @@
+"""What to annotate next: which scan, which structure, which slices."""
