@@ -38,6 +38,7 @@ from fseft.models.description import (
 from fseft.models.description import (
     read_description as read_description,
 )
+from fseft.models.versions import keep_versions
 from fseft.structures import Structure
 
 
@@ -104,10 +105,14 @@ def current_versions() -> dict[str, str]:
 def save_model(model: AdaptedModel, folder: Path) -> None:
     """Write the model's folder, whole or not at all; an older model in its place stays until the new one is complete.
 
+    The older model and its own earlier versions are kept, see :mod:`fseft.models.versions`.
+
     Raises:
+        ModelError: "folder-not-a-model" when the folder holds something else.
         ResourceError: when it cannot be written.
     """
     with replace_folder(folder) as partial:
+        keep_versions(folder, partial)
         tensors = {name: value.detach().cpu().contiguous() for name, value in model.adapter.state_dict().items()}
         save_file(tensors, partial / WEIGHTS_FILE)
         content = describe(model)

@@ -12,6 +12,7 @@ from typing import Any
 from fseft.errors import ModelError
 from fseft.files import home, recover_folder, recover_folders, replace_folder, replace_whole
 from fseft.models.description import MODEL_FILE, WEIGHTS_FILE, check_name, read_description
+from fseft.models.versions import keep_versions
 
 MAX_ARCHIVE_BYTES = 2_000_000_000
 
@@ -69,7 +70,7 @@ def find_model(name_or_path: str) -> Path:
 
 
 def export_model(name_or_path: str, archive: Path) -> None:
-    """Zip a verified model.
+    """Zip a verified model, without its earlier versions.
 
     Raises:
         ModelError: when the model is missing or damaged.
@@ -84,7 +85,8 @@ def export_model(name_or_path: str, archive: Path) -> None:
 def import_model(archive: Path, name: str | None = None, replace: bool = False) -> Path:
     """Add an exported model to the library.
 
-    Only the two known files are read from the archive, whatever else it claims to hold.
+    Only the two known files are read from the archive, whatever else it claims to hold, so a model arrives without
+    earlier versions; one that it replaces is kept as a version.
 
     Args:
         archive: a zip made by :func:`export_model`.
@@ -108,6 +110,7 @@ def import_model(archive: Path, name: str | None = None, replace: bool = False) 
             "Import it under another name, or allow replacing.",
         )
     with replace_folder(target) as partial:
+        keep_versions(target, partial)
         for part in (root / ".import").iterdir():
             shutil.move(part, partial / part.name)
     shutil.rmtree(root / ".import", ignore_errors=True)
@@ -115,7 +118,7 @@ def import_model(archive: Path, name: str | None = None, replace: bool = False) 
 
 
 def remove_model(name: str) -> None:
-    """Delete a model of the library.
+    """Delete a model of the library with its earlier versions.
 
     Raises:
         ModelError: "model-missing".
