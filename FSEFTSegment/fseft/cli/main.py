@@ -8,7 +8,20 @@ import traceback
 from collections.abc import Sequence
 
 import fseft
-from fseft.cli import adapt, backbones, cache, demo, doctor, evaluate, models, phantom, pretrain, segment, suggest
+from fseft.cli import (
+    adapt,
+    backbones,
+    cache,
+    demo,
+    doctor,
+    evaluate,
+    models,
+    phantom,
+    pretrain,
+    priors,
+    segment,
+    suggest,
+)
 from fseft.cli.progress import TerminalReporter
 from fseft.errors import Cancelled, FseftError
 from fseft.worker import as_fseft_error
@@ -19,6 +32,7 @@ COMMANDS = {
     "suggest": suggest,
     "evaluate": evaluate,
     "models": models,
+    "priors": priors,
     "backbones": backbones,
     "cache": cache,
     "doctor": doctor,

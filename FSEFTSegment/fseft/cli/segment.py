@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--series", help="DICOM series (UID or number), where a folder holds several")
     parser.add_argument("--output", type=Path, required=True, help="a labelmap file for one scan, else a folder")
     parser.add_argument("--format", choices=[".seg.nrrd", ".nii.gz", ".nrrd", ".mha"], default=".seg.nrrd")
-    parser.add_argument("--prior", action="append", metavar="NAME=LOW..HIGHml", help="expected volume of a structure")
+    parser.add_argument("--prior", action="append", metavar="NAME=LOW..HIGHml|preset", help="expected volume")
     parser.add_argument("--largest", action="store_true", help="keep only each structure's largest component")
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
@@ -105,7 +105,9 @@ def scan_stem(path: Path) -> str:
     return path.resolve().name
 
 
-def _prior(text: str) -> tuple[str, dict[str, float]]:
+def _prior(text: str) -> tuple[str, dict[str, Any]]:
+    if text.endswith("=preset"):
+        return text.removesuffix("=preset"), {"preset": True}
     match = _PRIOR.match(text)
     try:
         if match is None:

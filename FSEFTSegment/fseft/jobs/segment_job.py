@@ -1,7 +1,8 @@
 """The job "segment".
 
 Parameters: ``model`` name or folder; ``scans`` [{``scan``, ``output``, ``name``, ``series``}]; ``priors``
-{structure: {``low_ml``, ``high_ml``}} edited ranges; ``keep_largest``; ``device``; ``refine``, only "off" so far.
+{structure: {``low_ml``, ``high_ml``}} edited ranges, or {structure: {``preset``: true}} of
+:mod:`fseft.priors.presets`; ``keep_largest``; ``device``; ``refine``, only "off" so far.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from fseft.features.source import FeatureSource
 from fseft.jobs.job import Parameters
 from fseft.models.adapted_model import SizePrior, load_model, read_description
 from fseft.models.library import find_model
+from fseft.priors.presets import require_preset
 from fseft.reporting import Reporter
 from fseft.segmentation.segment import Query, segment_files
 
@@ -50,11 +52,13 @@ def read_query(entry: Parameters) -> Query:
 
 
 def read_prior(name: str, entry: Parameters) -> SizePrior:
-    """An edited size prior.
+    """A size prior that replaces the model's: edited, or a preset that was asked for.
 
     Raises:
-        InputError: "prior-invalid" when the range is empty or negative.
+        InputError: "prior-invalid" when the range is empty or negative, "preset-missing".
     """
+    if entry.flag("preset"):
+        return require_preset(name).as_prior()
     low, high = entry.number("low_ml"), entry.number("high_ml")
     if not 0 <= low <= high:
         raise InputError(
