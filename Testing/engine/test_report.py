@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from fseft.cli.main import main
 from fseft.errors import ResourceError
 from fseft.evaluation.metrics import structure_metrics
 from fseft.evaluation.table import EvaluationRow, EvaluationTable
 from fseft.report import html, overlay
+from fseft.report.adapt_report import write_adapt_report
 from fseft.report.curves import curves_png
 from fseft.report.drawing import write_png
 from fseft.report.overlay import overlay_png
 from fseft.report.planes import PLANES, Standing, occupied, relevant_indices, slice_of
+from fseft.report.segment_report import write_segment_report
+from fseft.report.sheet import sheet_png, slices_to_show
 from fseft.scan.geometry import Geometry
 from fseft.scan.scan import Scan
+from fseft.scan.writing import write_labelmap, write_scan
 from fseft.structures import Structure
 from matplotlib.image import imread
+from test_adaptation import write_cases
 
 PNG = b"\x89PNG\r\n\x1a\n"
 AXIAL, CORONAL, SAGITTAL = PLANES
@@ -252,3 +260,168 @@ def test_an_evaluation_is_shown_with_every_case() -> None:
     assert "0.833 ± 0.236" in text
     assert "surface Dice (2 mm)" in text
     assert "0.667" in text
+
+
+MODEL = {
+    "format": "fseft-model",
+    "name": "organs",
+    "structures": [{"name": "liver", "value": 1}, {"name": "<b>stomach</b>", "value": 2}],
+    "method": "spatial-adapter",
+    "backbone": "fseft-mini",
+    "backbone_sha256": "c" * 64,
+    "shots": 3,
+    "priors": {
+        "liver": {
+            "mean_ml": 1500.0,
+            "low_ml": 1050.0,
+            "high_ml": 1950.0,
+            "source": "3 annotated cases",
+            "volumes_ml": [],
+        }
+    },
+    "training": {
+        "settings": {"learning_rate": 0.0001, "crop": 96},
+        "stopped": "plateau",
+        "seconds": 61.5,
+        "loss": [0.9, 0.4, 0.2],
+        "structure_dice_loss": {"liver": [0.8, None, 0.1], "<b>stomach</b>": [0.9, 0.7, 0.6]},
+    },
+    "validation": {
+        "kind": "leave-one-out",
+        "table": {
+            "zero-shot": {
+                "liver": {"dice": 0.7, "sd": 0.02, "surface_dice": None, "volume_error_ml": None, "cases": 3}
+            },
+            "spatial-adapter": {
+                "liver": {"dice": 0.912, "sd": 0.01, "surface_dice": 0.88, "volume_error_ml": 42.5, "cases": 3},
+                "<b>stomach</b>": {"dice": 0.5, "sd": None, "surface_dice": None, "volume_error_ml": None, "cases": 1},
+            },
+        },
+        "chosen": "spatial-adapter",
+        "verdict": "Good for the liver.",
+        "advice": "The stomach limits the model.",
+    },
+    "created": "2024-05-06T07:08:09+00:00",
+    "versions": {"fseft": "9.9.9", "torch": "2.0"},
+    "location": {"kind": "atlas", "scans": 3},
+}
+
+
+def test_a_models_page_tells_how_good_it_is_and_how_it_learnt(tmp_path: Path) -> None:
+    page = write_adapt_report(tmp_path / "model.html", MODEL).read_text(encoding="utf-8")
+    found = read(page)
+    for said in (
+        "Adapted model organs", "Good for the liver.", "The stomach limits the model.", "0.912 ± 0.010",
+        "0.700 ± 0.020",
+        "Dice, spatial-adapter (chosen)", "42.5", "1050", "plateau", "0.0001", "9.9.9", "c" * 64, "<b>stomach</b>",
+        "No annotated scan shows these whole: <b>stomach</b>.", "atlas", "0.706",
+    ):  # fmt: skip
+        assert said in found.text, said
+    assert "b" not in {tag for tag, _ in found.tags}
+    assert sum(tag == "img" for tag, _ in found.tags) == 2
+    assert "leave-one-out" in found.text
+
+
+def test_a_model_without_records_still_has_a_page(tmp_path: Path) -> None:
+    found = read(
+        write_adapt_report(tmp_path / "m.html", {"name": "bare", "structures": []}).read_text(encoding="utf-8")
+    )
+    assert "bare" in found.text
+    assert "Validation" not in found.text
+    assert "Expected volumes" not in found.text
+    unchecked = {**MODEL, "validation": {}}
+    text = read(write_adapt_report(tmp_path / "m.html", unchecked).read_text(encoding="utf-8")).text
+    assert "<b>stomach</b> has the lowest Dice on its own training scans" in text
+
+
+def test_pages_say_that_pictures_need_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    found = read(write_adapt_report(tmp_path / "model.html", MODEL).read_text(encoding="utf-8"))
+    assert "need the package matplotlib" in found.text
+    assert "0.912" in found.text
+    assert all(tag != "img" for tag, _ in found.tags)
+
+
+@pytest.mark.parametrize("name", list(DIRECTIONS))
+def test_flagged_structures_are_shown_first_through_their_centre(name: str) -> None:
+    geometry = grid(name)
+    labels = np.zeros(geometry.array_shape, dtype=np.uint8)
+    labels[ball(geometry, (0, 0, -6))] = 1
+    labels[ball(geometry, (0, 0, 9))] = 2
+    scan = Scan(np.where(labels > 0, 60, -20).astype(np.int16), geometry)
+    z, y, x = np.nonzero(labels == 2)
+    centre = [float(x.mean()), float(y.mean()), float(z.mean())]
+    entries: list[dict[str, Any]] = [
+        {"name": "a", "flags": []},
+        {"name": "b", "flags": ["larger than expected"], "centre_index": centre},
+    ]
+    shown = slices_to_show(scan, labels, entries)
+    assert shown[0].caption == "b: larger than expected"
+    turned = Standing.of(geometry).turn(labels)
+    assert (turned[:, :, shown[0].index] == 2).sum() > 0.8 * (turned == 2).sum(axis=(0, 1)).max()
+    assert len(shown) <= 6
+    assert any((turned[:, :, entry.index] == 1).any() for entry in shown)
+    assert sheet_png(scan, labels, [Structure("a", 1), Structure("b", 2)], shown).startswith(PNG)
+
+
+def test_nothing_found_is_still_shown() -> None:
+    geometry = grid("RAS")
+    scan = Scan(np.zeros(geometry.array_shape, dtype=np.int16), geometry)
+    entries = [{"name": "a", "flags": ["not found in this scan"], "centre_index": None}]
+    shown = slices_to_show(scan, np.zeros(geometry.array_shape, dtype=np.uint8), entries)
+    assert [entry.index for entry in shown] == [9]
+
+
+def segmented(tmp_path: Path, name: str) -> tuple[dict[str, Any], tuple[Path, None]]:
+    scan, labels = scene()
+    scan.hounsfield[:] = np.where(labels > 0, 90, np.random.default_rng(0).normal(20, 30, labels.shape))
+    write_scan(scan, tmp_path / f"{name}.nii.gz")
+    write_labelmap(labels, scan.geometry, tmp_path / f"{name}.seg.nrrd", [Structure("liver", 1)])
+    liver: dict[str, Any] = {
+        "name": "liver", "value": 1, "volume_ml": 1234.5, "expected_ml": [900.0, 1100.0], "predicted_dice": 0.87,
+        "before_ml": 1500.0, "flags": ["larger than expected"], "centre_index": [15.0, 12.0, 9.0],
+    }  # fmt: skip
+    spleen = {"name": "spleen", "value": 2, "volume_ml": 0.0, "expected_ml": None, "flags": [], "centre_index": None}
+    report: dict[str, Any] = {
+        "name": name, "structures": [liver, spleen], "model": {"name": "organs", "method": "linear-probe"},
+        "backbone": {"id": "fseft-mini"}, "seconds": {"reading": 1.5}, "versions": {"fseft": "9.9.9"},
+        "output": str(tmp_path / f"{name}.seg.nrrd"),
+    }  # fmt: skip
+    return report, (tmp_path / f"{name}.nii.gz", None)
+
+
+def test_a_segmentations_page_has_volumes_flags_and_slices(tmp_path: Path) -> None:
+    pairs = [segmented(tmp_path, name) for name in ("first", "second")]
+    reports, files = [report for report, _ in pairs], [file for _, file in pairs]
+    path = write_segment_report(tmp_path / "page.html", "organs", reports, files, [Structure("liver", 1)])
+    found = read(path.read_text(encoding="utf-8"))
+    for said in ("All scans", "first", "second", "1234", "900.0 to 1100", "0.87", "before ml", "1500", "predicted Dice",
+                 "larger than expected", "spleen", "9.9.9"):  # fmt: skip
+        assert said in found.text, said
+    assert sum(tag == "img" for tag, _ in found.tags) == 2
+    assert str(tmp_path) not in found.text
+
+
+def test_a_page_whose_labelmap_is_gone_keeps_its_tables(tmp_path: Path) -> None:
+    report, file = segmented(tmp_path, "one")
+    (tmp_path / "one.seg.nrrd").unlink()
+    path = write_segment_report(tmp_path / "page.html", "organs", [report], [file], [Structure("liver", 1)])
+    found = read(path.read_text(encoding="utf-8"))
+    assert "There is no picture" in found.text
+    assert "1234" in found.text
+
+
+def test_the_commands_write_their_pages(tmp_path: Path, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(tiny_backbone, tmp_path / "home" / "backbones" / "tiny")
+    monkeypatch.setenv("FSEFT_HOME", str(tmp_path / "home"))
+    files = write_cases(tmp_path, (0, 1))
+    case = [str(files[0].scan), str(files[0].annotation)]
+    settings = [part for text in ("crop=32", "crops_per_step=1", "steps=2") for part in ("--setting", text)]
+    adapt = ["--quiet", "adapt", "m", "--case", *case, "--structure", "ball=1", "--structure", "rod=4", *settings]
+    adapt += ["--backbone", "tiny", "--device", "cpu", "--method", "linear-probe"]
+    assert main([*adapt, "--report", str(tmp_path / "model.html")]) == 0
+    assert "Adapted model m" in (tmp_path / "model.html").read_text(encoding="utf-8")
+    segment = ["--quiet", "segment", "m", str(files[1].scan), "--output", str(tmp_path / "out.nii.gz")]
+    segment += ["--device", "cpu", "--report", str(tmp_path / "scan.html")]
+    assert main(segment) == 0
+    assert "Segmented with m" in (tmp_path / "scan.html").read_text(encoding="utf-8")

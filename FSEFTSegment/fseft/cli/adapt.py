@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--output", type=Path, help="model folder; default: in the model library")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page about the model")
     parser.add_argument("--keep-existing", action="store_true", help="fail rather than replace a model of that name")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -88,6 +89,7 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
         "seed": options.seed,
         "output": None if options.output is None else str(options.output),
         "replace": not options.keep_existing,
+        "report": None if options.report is None else str(options.report),
     }
 
 

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=[".seg.nrrd", ".nii.gz", ".nrrd", ".mha"], default=".seg.nrrd")
     parser.add_argument("--prior", action="append", metavar="NAME=LOW..HIGHml|preset", help="expected volume")
     parser.add_argument("--largest", action="store_true", help="keep only each structure's largest component")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with volumes and slices")
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--json", action="store_true", help="print the reports as JSON")
@@ -77,6 +78,7 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
         "scans": entries,
         "priors": dict(_prior(text) for text in options.prior or []),
         "keep_largest": options.largest,
+        "report": None if options.report is None else str(options.report),
         "device": options.device,
     }
 

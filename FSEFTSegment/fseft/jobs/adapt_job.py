@@ -4,7 +4,8 @@ Parameters: ``name``; ``cases`` [{``scan``, ``annotation``, ``name``, ``sparse``
 ``structures`` names annotated in this case or null, ``others`` "refuse"|"background": labels of no structure}];
 ``structures`` [{``name``, ``value``, ``color``, ``terminology``}]; ``backbone`` (default "fseft-mini"); ``method``;
 ``protocol`` "default"|"published"; ``settings`` overrides of :class:`AdaptationSettings`; ``device``; ``seed``;
-``output`` model folder, or null for the library; ``replace`` an existing model (default true).
+``output`` model folder, or null for the library; ``replace`` an existing model (default true); ``report`` an HTML
+page to write about the model, or null.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from fseft.features.source import FeatureSource
 from fseft.jobs.job import Parameters
 from fseft.models.adapted_model import check_name, describe, save_model
 from fseft.models.library import library_folder
+from fseft.models.versions import check_replaceable
+from fseft.report.adapt_report import write_adapt_report
 from fseft.reporting import Reporter
 from fseft.structures import Structure
 
@@ -35,6 +38,8 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         raise ModelError(
             "model-exists", f"There already is a model {folder.name!r}.", "Choose another name, or allow replacing."
         )
+    check_replaceable(folder)
+    report = parameters.optional_text("report")
     compute = choose_compute(parameters.text("device", "auto"))
     source = FeatureSource.of_backbone(parameters.text("backbone", "fseft-mini"), compute)
     model = adapt(
@@ -48,6 +53,8 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     )
     reporter.check_cancelled()
     save_model(model, folder)
+    if report is not None:
+        write_adapt_report(Path(report), describe(model))
     return {"model": str(folder), **describe(model)}
 
 

@@ -2,7 +2,8 @@
 
 Parameters: ``model`` name or folder; ``scans`` [{``scan``, ``output``, ``name``, ``series``}]; ``priors``
 {structure: {``low_ml``, ``high_ml``}} edited ranges, or {structure: {``preset``: true}} of
-:mod:`fseft.priors.presets`; ``keep_largest``; ``device``; ``refine``, only "off" so far.
+:mod:`fseft.priors.presets`; ``report`` an HTML page to write, or null; ``keep_largest``; ``device``; ``refine``, only
+"off" so far.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fseft.jobs.job import Parameters
 from fseft.models.adapted_model import SizePrior, load_model, read_description
 from fseft.models.library import find_model
 from fseft.priors.presets import require_preset
+from fseft.report.segment_report import write_segment_report
 from fseft.reporting import Reporter
 from fseft.segmentation.segment import Query, segment_files
 
@@ -42,6 +44,10 @@ def run_segment(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     reports = segment_files(
         queries, model, source, priors, largest_component=parameters.flag("keep_largest"), reporter=reporter
     )
+    page = parameters.optional_text("report")
+    if page is not None:
+        files = [(query.scan, query.series) for query in queries]
+        write_segment_report(Path(page), model.name, reports, files, model.structures, reporter)
     return {"model": model.name, "scans": reports}
 
 

@@ -66,14 +66,14 @@ def overlay_png(
     for row, view in enumerate(views):
         for column, labels in enumerate(view.labels):
             axes = figure.add_subplot(grid[row, column])
-            _draw_slice(axes, view.grey, window_hu, view.size_mm)
+            draw_slice(axes, view.grey, window_hu, view.size_mm)
             for structure in structures:
-                if _outline(axes, labels == structure.value, structure.color, view.size_mm):
+                if draw_outline(axes, labels == structure.value, structure.color, view.size_mm):
                     shown.add(structure.value)
-            _letters(axes, view.plane, view.caption)
+            draw_letters(axes, view.plane, view.caption)
             if row == 0:
                 axes.set_title(labelmaps[column][0], color=_TEXT, fontsize=11)
-    _legend(figure, [s for s in structures if s.value in shown], standing.tilt_degrees)
+    draw_legend(figure, [s for s in structures if s.value in shown], standing.tilt_degrees)
     return png_of(figure)
 
 
@@ -107,7 +107,8 @@ def _cut(
     return _View(plane, caption, grey[box], [one[box] for one in labels], standing.extent_mm(plane, grey[box].shape))
 
 
-def _draw_slice(axes: Any, grey: np.ndarray, window_hu: tuple[float, float], size_mm: tuple[float, float]) -> None:
+def draw_slice(axes: Any, grey: np.ndarray, window_hu: tuple[float, float], size_mm: tuple[float, float]) -> None:
+    """Show a slice of HU on matplotlib axes whose units are mm."""
     axes.imshow(
         grey, cmap="gray", vmin=window_hu[0], vmax=window_hu[1], extent=(0, size_mm[0], size_mm[1], 0), aspect="equal",
         interpolation="bilinear",
@@ -116,7 +117,7 @@ def _draw_slice(axes: Any, grey: np.ndarray, window_hu: tuple[float, float], siz
     axes.set_anchor("C")
 
 
-def _outline(axes: Any, mask: np.ndarray, color: tuple[float, float, float], size_mm: tuple[float, float]) -> bool:
+def draw_outline(axes: Any, mask: np.ndarray, color: tuple[float, float, float], size_mm: tuple[float, float]) -> bool:
     """Outline a mask; False when it is empty."""
     if not mask.any():
         return False
@@ -132,7 +133,8 @@ def _outline(axes: Any, mask: np.ndarray, color: tuple[float, float, float], siz
     return True
 
 
-def _letters(axes: Any, plane: Plane, caption: str) -> None:
+def draw_letters(axes: Any, plane: Plane, caption: str) -> None:
+    """Write the directions of a plane at its borders, and a caption in the corner."""
     left, right, top, bottom = plane.letters
     from matplotlib.patheffects import withStroke
 
@@ -152,7 +154,8 @@ def _letters(axes: Any, plane: Plane, caption: str) -> None:
     axes.text(0.012, 0.015, caption, ha="left", va="bottom", **style)
 
 
-def _legend(figure: Any, structures: Sequence[Structure], tilt_degrees: float) -> None:
+def draw_legend(figure: Any, structures: Sequence[Structure], tilt_degrees: float) -> None:
+    """Name the structures' colours at the bottom of a figure, and how oblique the scan is."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=s.color, linewidth=2.5, label=s.name) for s in structures[:_LEGEND_ENTRIES]]
