@@ -16,6 +16,7 @@ from fseft.structures import Structure
 
 AXIAL = PLANES[0]
 MOST = 6
+APART_MM = 8.0  # slices nearer to one that is shown already add little
 _COLUMNS, _INCHES, _CAPTION, _LEGEND = 3, 3.2, 0.42, 0.5
 _TEXT, _BACKGROUND = "#e8e8e8", "#14161a"
 
@@ -48,7 +49,9 @@ def slices_to_show(scan: Scan, labels: np.ndarray, structures: Sequence[Mapping[
     if area.any():
         share = np.cumsum(area) / area.sum()
         for level in (0.5, 0.2, 0.8):
-            shown.setdefault(int(np.searchsorted(share, level)), "")
+            index = int(np.searchsorted(share, level))
+            if all(abs(index - other) * standing.spacing_mm[2] > APART_MM for other in shown):
+                shown[index] = ""
     else:
         shown.setdefault(turned.shape[2] // 2, "")
     return [Shown(index, caption) for index, caption in list(shown.items())[:MOST]]
