@@ -1,0 +1,1 @@
+"""How far a single result can be trusted, judged without a reference."""
