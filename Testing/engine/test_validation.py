@@ -4,68 +4,214 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import STRUCTURES
+from conftest import CPU, STRUCTURES
 from fseft.adaptation.adapt import adapt, load_cases
+from fseft.adaptation.support import SupportCase
+from fseft.adapters.initialisation import make_adapter
+from fseft.adapters.registry import find_method
 from fseft.errors import Cancelled, InputError
 from fseft.features.source import FeatureSource
-from fseft.reporting import SILENT, Reporter
-from fseft.validation.leave_one_out import StructureScore, _case_folds, _judge, _slice_folds, validate
+from fseft.quality.predicted_dice import Calibration
+from fseft.reporting import Reporter
+from fseft.segmentation.scoring import score_volume
+from fseft.structures import Structure
+from fseft.validation.choice import choose, worse_than_zero_shot
+from fseft.validation.folds import case_folds, slice_folds
+from fseft.validation.network_prediction import predict_on_network
+from fseft.validation.scores import HeldOutScore, StructureScore, score_structure, summarise
+from fseft.validation.validate import validate
+from fseft.validation.verdict import give_verdict
 from test_adaptation import QUICK, write_cases
 
 
-def score(dice: float) -> StructureScore:
-    return StructureScore(dice, 0.0, math.nan, math.nan, 2)
+class Ear(Reporter):
+    """Remembers progress and warnings."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, float, float]] = []
+        self.warnings: list[str] = []
+
+    def progress(self, phase: str, done: float, total: float, detail: str = "") -> None:
+        self.heard.append((phase, done, total))
+
+    def log(self, message: str, level: str = "info") -> None:
+        if level == "warning":
+            self.warnings.append(message)
+
+
+def score(dice: float, sd: float = 0.01, surface: float = math.nan) -> StructureScore:
+    return StructureScore(dice, sd, surface, math.nan, math.nan, math.nan, 3)
+
+
+def cases_of(folder: Path, source: FeatureSource, seeds: tuple[int, ...]) -> list[SupportCase]:
+    return [entry.case for entry in load_cases(write_cases(folder, seeds), STRUCTURES, source)]
 
 
 def test_scores_held_out_cases(tmp_path: Path, source: FeatureSource) -> None:
-    cases = [entry.case for entry in load_cases(write_cases(tmp_path, (0, 1)), STRUCTURES, source)]
-    assert all(held not in train for train, held in _case_folds(cases))
-    result = validate(STRUCTURES, cases, source, QUICK, methods=["linear-probe"])
+    cases = cases_of(tmp_path, source, (0, 1))
+    assert all(fold.held_out not in fold.train for fold in case_folds(cases))
+    ear = Ear()
+    result = validate(STRUCTURES, cases, source, QUICK, ear, methods=["linear-probe"])
     assert result.kind == "leave-one-out"
-    assert result.table["linear-probe"]["ball"].cases == 2
-    assert result.table["linear-probe"]["ball"].dice > 0.4
-    json.dumps(result.as_json(), allow_nan=False)
+    found = result.table["linear-probe"]["ball"]
+    assert found.cases == 2
+    assert found.dice > 0.4
+    assert 0 < found.surface_dice <= 1
+    assert found.volume_error_ml > 0
+    # The backbone knows the ball alone: zero-shot is there to compare with on it, and not to be chosen.
+    assert set(result.table["zero-shot"]) == {"ball"}
+    assert result.compared == ("zero-shot",)
+    assert result.chosen == "linear-probe"
+    assert [entry for entry in ear.heard if entry[0] == "validation"][-1] == ("validation", 4, 4)
+    assert "little evidence" in result.verdict
+    record = json.loads(json.dumps(result.as_json(), allow_nan=False))
+    assert set(record) >= {"kind", "table", "chosen", "reason", "verdict", "advice", "calibration"}
+    assert record["structures"]["ball"]["dice"]["mean"] == pytest.approx(found.dice, abs=1e-4)
+    calibration = Calibration.from_json(record["calibration"])
+    assert calibration is not None
+    assert calibration.pairs == 4
+    assert calibration.predict("ball", 0.9) is not None
 
 
 def test_one_case_is_split_by_slices(tmp_path: Path, source: FeatureSource) -> None:
-    case = load_cases(write_cases(tmp_path, (0,)), STRUCTURES, source)[0].case
-    for train, held in _slice_folds(case):
-        assert not (train[0].annotated & held.annotated).any()
-        assert np.array_equal(train[0].annotated | held.annotated, case.annotated)
+    case = cases_of(tmp_path, source, (0,))[0]
+    for fold in slice_folds(case):
+        assert not (fold.train[0].annotated & fold.held_out.annotated).any()
+        assert np.array_equal(fold.train[0].annotated | fold.held_out.annotated, case.annotated)
+        assert all(fold.can_judge(position, True) for position in range(2))  # the short ball is on both sides
     result = validate(STRUCTURES, [case], source, QUICK, methods=["linear-probe"])
     assert result.kind == "cross-slice"
     assert "weak evidence" in result.verdict
     assert math.isnan(result.table["linear-probe"]["rod"].surface_dice)
+    assert result.calibration is None
+
+
+def test_what_is_absent_from_held_out_slabs_is_not_judged(tmp_path: Path, source: FeatureSource) -> None:
+    case = cases_of(tmp_path, source, (0,))[0]
+    fold = slice_folds(case)[0]
+    bare = replace(fold.held_out, labels=np.where(fold.held_out.labels == 1, 0, fold.held_out.labels))
+    assert not replace(fold, held_out=bare).can_judge(0, True)
+    assert replace(fold, held_out=bare).can_judge(0, False)  # a whole scan without it shows false findings
+    assert not replace(fold, held_out=replace(bare, known=(False, True))).can_judge(0, False)
+
+
+def test_block_by_block_equals_whole(tmp_path: Path, source: FeatureSource) -> None:
+    case = cases_of(tmp_path, source, (0,))[0]
+    adapter = make_adapter(find_method("linear-probe"), source.specification, STRUCTURES).eval()
+    scores = score_volume(adapter, case.features, CPU)
+    half = case.annotated.copy()
+    half[:, :, ::2] = False
+    labels, confidences = predict_on_network(adapter, case.features, half, CPU)
+    assert np.array_equal(labels, scores.argmax(axis=0))
+    for position, confidence in enumerate(confidences, start=1):
+        assert confidence.soft_voxels == pytest.approx(float(scores[position][half].sum()), rel=1e-3)
+        assert confidence.hard_voxels == int(((labels == position) & half).sum())
+
+
+def test_scores_by_hand(tmp_path: Path, source: FeatureSource) -> None:
+    case = cases_of(tmp_path, source, (0,))[0]
+    shifted = np.roll(case.labels, 1, axis=2).astype(np.uint16)
+    found = score_structure(shifted, case, 0, 1, (3.0, 3.0, 3.0), False)
+    true, moved = case.labels == 1, shifted == 1
+    assert found.dice == pytest.approx(2 * (true & moved).sum() / (true.sum() + moved.sum()))
+    assert found.volume_error_ml == 0.0
+    assert math.isnan(score_structure(shifted, case, 0, 1, (3.0, 3.0, 3.0), True).surface_dice)
+    assert math.isnan(score_structure(shifted * 0, replace(case, labels=case.labels * 0), 0, 1, (3.0,) * 3, False).dice)
+    scores = [HeldOutScore(0.8, 0.9, 2.0), HeldOutScore(0.6, math.nan, math.nan), HeldOutScore(*[math.nan] * 3)]
+    summary = summarise(scores)
+    assert (summary.cases, summary.surface_dice) == (2, 0.9)
+    assert summary.dice == pytest.approx(0.7)
+    assert summary.sd == pytest.approx(math.sqrt(0.02))
+    assert math.isnan(summary.surface_sd)
 
 
 def test_auto_keeps_what_it_measured(tmp_path: Path, source: FeatureSource) -> None:
-    model = adapt("auto", write_cases(tmp_path, (0, 1)), STRUCTURES, source, "auto", QUICK)
+    model = adapt("auto", write_cases(tmp_path, (0, 1)), STRUCTURES, source, "auto", QUICK.replace(steps=10))
     assert model.method == model.validation["chosen"]
-    assert set(model.validation["table"]) == {"linear-probe", "mlp-adapter", "spatial-adapter"}
+    assert set(model.validation["table"]) == {"zero-shot", "linear-probe", "mlp-adapter", "spatial-adapter"}
+    assert len(model.quality["typicality"]["cases"]) == 2
+
+
+def test_zero_shot_competes_where_it_knows_everything(tmp_path: Path, source: FeatureSource) -> None:
+    cases = [replace(case, known=case.known[:1]) for case in cases_of(tmp_path, source, (0, 1))]
+    cases = [replace(case, labels=np.where(case.labels == 1, 1, 0).astype(np.uint16)) for case in cases]
+    ball = STRUCTURES[:1]
+    result = validate(ball, cases, source, QUICK.replace(steps=2), methods=["zero-shot", "linear-probe"])
+    assert result.compared == ()
+    assert "against" in result.reason
+    with pytest.raises(InputError, match="not pretrained on: rod"):
+        validate(STRUCTURES, cases_of(tmp_path, source, (0, 1)), source, QUICK, methods=["zero-shot"])
+
+
+def test_a_fixed_method_is_validated_when_asked(tmp_path: Path, source: FeatureSource) -> None:
+    files = write_cases(tmp_path, (0, 1))
+    quick = QUICK.replace(steps=4)
+    assert adapt("plain", files, STRUCTURES, source, "linear-probe", quick).validation == {}
+    model = adapt("checked", files, STRUCTURES, source, "linear-probe", quick, validated=True)
+    assert model.validation["chosen"] == model.method == "linear-probe"
+    assert list(model.validation["table"]) == ["zero-shot", "linear-probe"]
+    # Each structure in one case only: nothing can be held out, the model is made all the same.
+    apart = [replace(files[0], structures=("ball",)), replace(files[1], structures=("rod",))]
+    ear = Ear()
+    model = adapt("apart", apart, STRUCTURES, source, "linear-probe", quick, ear, validated=True)
+    assert model.validation == {}
+    assert "often enough" in ear.warnings[0]
 
 
 def test_ties_go_to_the_simpler_and_losses_are_said() -> None:
-    heard: list[str] = []
-
-    class Ear(Reporter):
-        def log(self, message: str, level: str = "info") -> None:
-            heard.append(level)
-
     table = {
         "zero-shot": {"a": score(0.9), "b": score(0.1)},
         "linear-probe": {"a": score(0.8), "b": score(0.8)},
         "spatial-adapter": {"a": score(0.804), "b": score(0.802)},
     }
-    result = _judge("leave-one-out", table, Ear())
-    assert result.chosen == "linear-probe"
-    assert "Worse than zero-shot for: a." in result.verdict
-    assert heard == ["warning"]
+    chosen, reason = choose(table, list(table), "3 held-out cases")
+    assert chosen == "linear-probe"
+    assert reason == (
+        "The linear probe is as good as the spatial adapter (mean Dice 0.800 on 3 held-out cases, against 0.803) "
+        "and simpler"
+    )
+    worse = worse_than_zero_shot(table, chosen)
+    assert worse == ["a"]
+    verdict, _ = give_verdict(table[chosen], "leave-one-out", 3, worse, reason)
+    assert "Worse than zero-shot for: a." in verdict
+    table["spatial-adapter"] = {"a": score(0.9), "b": score(0.9)}
+    chosen, reason = choose(table, list(table), "3 held-out cases")
+    assert chosen == "spatial-adapter"
+    assert reason.startswith("The spatial adapter is best: mean Dice 0.900 on 3 held-out cases, against 0.800")
+    assert worse_than_zero_shot(table, "zero-shot") == []
     with pytest.raises(InputError, match="often enough"):
-        _judge("leave-one-out", {"linear-probe": {"a": score(math.nan)}}, SILENT)
+        choose({"linear-probe": {"a": score(math.nan)}}, ["linear-probe"], "3 held-out cases")
+
+
+def test_verdicts_say_what_to_do() -> None:
+    def said(row: dict[str, StructureScore], cases: int = 3, kind: str = "leave-one-out") -> tuple[str, str]:
+        return give_verdict(row, kind, cases, [], "Because")
+
+    verdict, advice = said({"liver": score(0.95), "adrenal": score(0.7, surface=0.95)})
+    assert verdict == "Good. Because."
+    assert "not needed" in advice
+    verdict, advice = said({"liver": score(0.95), "stomach": score(0.86, sd=0.12)})
+    assert verdict.startswith("Good.")
+    assert advice == "Annotate one more case: stomach varies most (0.86 ± 0.12)."
+    verdict, advice = said({"liver": score(0.8), "stomach": score(0.75), "gland": score(0.5)})
+    assert verdict.startswith("Not good enough yet for gland. Usable, but check liver and stomach.")
+    assert "gland is weakest (Dice 0.50)" in advice
+    verdict, _ = said({"liver": score(0.95)}, cases=2)
+    assert verdict.startswith("Looks good so far.")
+    assert "little evidence: each figure rests on at most 2 scans" in verdict
+    verdict, advice = said({"liver": score(0.95)}, cases=1, kind="cross-slice")
+    assert "weak evidence" in verdict
+    assert "second scan" in advice
+    verdict, advice = said({"liver": score(0.95), "spleen": score(math.nan)})
+    assert "Not validated, for lack of annotated scans: spleen." in verdict
+    assert advice == "Annotate one more case that shows spleen."
+    verdict, _ = give_verdict({"liver": score(0.95)}, "leave-one-out", 3, ["liver"], "Because")
+    assert verdict.startswith("Usable, but check liver in every result.")
 
 
 def test_can_be_cancelled(tmp_path: Path, source: FeatureSource) -> None:
@@ -73,6 +219,8 @@ def test_can_be_cancelled(tmp_path: Path, source: FeatureSource) -> None:
         def check_cancelled(self) -> None:
             raise Cancelled
 
-    case = load_cases(write_cases(tmp_path, (0,)), STRUCTURES, source)[0].case
+    case = cases_of(tmp_path, source, (0,))[0]
     with pytest.raises(Cancelled):
         validate(STRUCTURES, [case], source, QUICK, Stop())
+    with pytest.raises(InputError, match="no method"):
+        validate((Structure("ball", 1),), [case], source, QUICK, methods=["magic"])

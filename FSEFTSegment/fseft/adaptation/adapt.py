@@ -25,6 +25,7 @@ from fseft.errors import AnnotationError, InputError
 from fseft.features.source import FeatureSource
 from fseft.models.adapted_model import AdaptedModel, SizePrior, check_name
 from fseft.priors.from_support import prior_from_volumes
+from fseft.quality.typicality import support_statistics
 from fseft.reporting import SILENT, Reporter
 from fseft.scan.annotation import Annotation, SparseSlices, read_annotation
 from fseft.scan.geometry import Geometry
@@ -74,6 +75,7 @@ def adapt(
     method: str = "spatial-adapter",
     settings: AdaptationSettings | None = None,
     reporter: Reporter = SILENT,
+    validated: bool = False,
 ) -> AdaptedModel:
     """Make an adapted model from annotated scans.
 
@@ -84,7 +86,8 @@ def adapt(
         source: feature volumes and backbone.
         method: a name of :data:`fseft.adapters.registry.METHODS`, or "auto": the best by leave-one-out validation.
         settings: the protocol.
-        reporter: hears phases "features", "training", and "validation" with "auto".
+        reporter: hears phases "features", "training", and "validation" where there is one.
+        validated: leave-one-out validation of a fixed method, beside zero-shot; "auto" always validates.
 
     Raises:
         InputError: for unusable scans, annotations or combinations, each with its own code.
@@ -99,12 +102,12 @@ def adapt(
         raise InputError("support-empty", "There is no annotated scan to learn from.", "Annotate at least one scan.")
     loaded = load_cases(cases, structures, source, reporter)
     validation: dict[str, Any] = {}
-    if chosen is None:
+    if chosen is None or (validated and loaded):
         # Validation trains with this module's own function.
-        from fseft.validation.leave_one_out import validate
+        from fseft.validation.validate import validate_for_model
 
-        judged = validate(structures, [entry.case for entry in loaded], source, settings, reporter)
-        validation, chosen = judged.as_json(), find_method(judged.chosen)
+        support = [entry.case for entry in loaded]
+        validation, chosen = validate_for_model(chosen, structures, support, source, settings, reporter)
     started = time.monotonic()
     adapter, curve = make_trained_adapter(
         chosen, structures, [entry.case for entry in loaded], source, settings, source.compute, reporter
@@ -120,6 +123,7 @@ def adapt(
         priors=size_priors(structures, loaded),
         training=_training_record(settings, curve, time.monotonic() - started),
         validation=validation,
+        quality={"typicality": support_statistics([entry.case.features for entry in loaded])} if loaded else {},
     )
 
 

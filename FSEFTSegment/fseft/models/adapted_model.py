@@ -74,6 +74,8 @@ class AdaptedModel:
         priors: per structure name.
         training: settings, curve and how it stopped.
         validation: leave-one-out results, empty when none were made.
+        quality: what single results are judged by: "typicality", see :mod:`fseft.quality.typicality`; empty in
+            models without support set and in older ones.
         created: ISO date, UTC.
         versions: of the packages that made it.
     """
@@ -88,6 +90,7 @@ class AdaptedModel:
     priors: dict[str, SizePrior] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     validation: dict[str, Any] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
     created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     versions: dict[str, str] = field(default_factory=lambda: current_versions())
 

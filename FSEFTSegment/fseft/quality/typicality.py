@@ -12,8 +12,9 @@ from fseft.features.volume import FeatureVolume
 from fseft.suggestion.statistics import feature_statistics
 
 UNLIKE_FLAG = "unlike the annotated scans"
-#: Distance from which one annotated scan alone calls another unlike. Neighbouring head-and-neck planning CTs lie 0.05
-#: to 0.2 apart in the bundled backbone's features.
+#: Distance from which one annotated scan alone calls another unlike. In the bundled backbone's features nine
+#: head-and-neck planning CTs lie 0.05 to 0.16 from their nearest neighbour, scans of the head alone and of the torso
+#: 0.32 and more from all of them.
 DEFAULT_THRESHOLD = 0.3
 LEAST_THRESHOLD = 0.2  # however alike the annotated scans are
 SPREAD_FACTOR = 2.0  # times the largest distance of an annotated scan from its nearest neighbour among them

@@ -18,7 +18,7 @@ NO_PICTURES = "There are no pictures: they need the package matplotlib (pip inst
 DISCLAIMER = "Research use only; not a medical device."
 _KNOWN = {
     "format", "version", "name", "structures", "method", "backbone", "backbone_sha256", "shots", "priors", "training",
-    "validation", "created", "versions", "model", "weights_sha256", "checksum",
+    "validation", "quality", "created", "versions", "model", "weights_sha256", "checksum",
 }  # fmt: skip
 
 

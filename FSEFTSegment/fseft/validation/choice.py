@@ -1,0 +1,61 @@
+"""Which method to take: the best on held-out annotations, the simpler of equals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from fseft.adapters.registry import METHODS
+from fseft.errors import InputError
+from fseft.validation.scores import StructureScore, mean_dice
+
+TIE = 0.005  # mean Dice; within it the simpler method is chosen
+
+Table = Mapping[str, dict[str, StructureScore]]
+"""Scores by method and structure."""
+
+
+def choose(table: Table, candidates: Sequence[str], held_out: str) -> tuple[str, str]:
+    """The best candidate and why.
+
+    Args:
+        table: scores; methods that are no candidates are only there to compare.
+        candidates: method names.
+        held_out: what was held out, for the sentence.
+
+    Raises:
+        InputError: "validation-impossible" when no structure could be scored.
+    """
+    means = {name: mean_dice(table[name]) for name in METHODS if name in candidates}
+    means = {name: value for name, value in means.items() if not math.isnan(value)}
+    if not means:
+        raise InputError(
+            "validation-impossible",
+            "No structure is annotated often enough to be validated.",
+            "Annotate each structure in at least two scans, or choose a method yourself.",
+        )
+    best = max(means, key=lambda name: means[name])
+    chosen = next(name for name in means if means[name] >= means[best] - TIE)
+    score = f"mean Dice {means[chosen]:.3f} on {held_out}"
+    if len(means) == 1:
+        reason = f"{spoken(chosen)} reaches a {score}"
+    elif chosen != best:
+        reason = f"{spoken(chosen)} is as good as {spoken(best)} ({score}, against {means[best]:.3f}) and simpler"
+    else:
+        second = max((name for name in means if name != best), key=lambda name: means[name])
+        reason = f"{spoken(chosen)} is best: {score}, against {means[second]:.3f} with {spoken(second)}"
+    return chosen, reason[0].upper() + reason[1:]
+
+
+def worse_than_zero_shot(table: Table, chosen: str) -> list[str]:
+    """Structures that the chosen method segments worse than the backbone does without any training."""
+    zero = table.get("zero-shot", {}) if chosen != "zero-shot" else {}
+    return [name for name, score in table[chosen].items() if name in zero and score.dice < zero[name].dice - TIE]
+
+
+def spoken(method: str) -> str:
+    """A method's name within a sentence."""
+    if method == "zero-shot":
+        return method
+    title = METHODS[method].title
+    return f"the {title if title[1].isupper() else title[0].lower() + title[1:]}"
