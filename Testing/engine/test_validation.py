@@ -14,6 +14,7 @@ from fseft.adaptation.adapt import adapt, load_cases
 from fseft.adaptation.support import SupportCase
 from fseft.adapters.initialisation import make_adapter
 from fseft.adapters.registry import find_method
+from fseft.cli.main import main
 from fseft.errors import Cancelled, InputError
 from fseft.features.source import FeatureSource
 from fseft.quality.predicted_dice import Calibration
@@ -27,6 +28,7 @@ from fseft.validation.scores import HeldOutScore, StructureScore, score_structur
 from fseft.validation.validate import validate
 from fseft.validation.verdict import give_verdict
 from test_adaptation import QUICK, write_cases
+from worker_runs import Workplace
 
 
 class Ear(Reporter):
@@ -224,3 +226,31 @@ def test_can_be_cancelled(tmp_path: Path, source: FeatureSource) -> None:
         validate(STRUCTURES, [case], source, QUICK, Stop())
     with pytest.raises(InputError, match="no method"):
         validate((Structure("ball", 1),), [case], source, QUICK, methods=["magic"])
+
+
+def test_commands_print_the_table_and_the_verdict(
+    tmp_path: Path, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Workplace(tmp_path, tiny_backbone)
+    monkeypatch.setenv("FSEFT_HOME", str(place.home))
+    cases = [part for scan, annotation in place.scans[:2] for part in ("--case", str(scan), str(annotation))]
+    settings = ["--setting", "crop=32", "--setting", "crops_per_step=2", "--setting", "steps=4"]
+    common = [*cases, "--structure", "ball=1", "--structure", "rod=4", "--backbone", "tiny", "--device", "cpu"]
+    common += settings
+    assert main(["--quiet", "validate", *common, "--method", "linear-probe"]) == 0
+    printed = capsys.readouterr().out
+    assert "linear-probe (chosen)" in printed
+    assert "zero-shot" in printed
+    assert "Annotate" in printed
+    assert main(["--quiet", "validate", *common, "--method", "linear-probe", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["shots"] == 2
+    assert record["table"]["linear-probe"]["rod"]["cases"] == 2
+    assert main(["--quiet", "adapt", "checked", *common, "--method", "linear-probe", "--validate"]) == 0
+    assert "linear-probe (chosen)" in capsys.readouterr().out
+    assert main(["models", "show", "checked"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["validation"]["table"] == record["table"]  # the same input, the same figures
+    assert shown["quality"]["typicality"]["threshold"] > 0
+    assert main(["--quiet", "validate", *common, "--method", "magic"]) == 2
+    assert "method-unknown" in capsys.readouterr().err

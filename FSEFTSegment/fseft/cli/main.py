@@ -19,8 +19,10 @@ from fseft.cli import (
     phantom,
     pretrain,
     priors,
+    propose,
     segment,
     suggest,
+    validate,
 )
 from fseft.cli.progress import TerminalReporter
 from fseft.errors import Cancelled, FseftError
@@ -29,7 +31,9 @@ from fseft.worker import as_fseft_error
 COMMANDS = {
     "adapt": adapt,
     "segment": segment,
+    "validate": validate,
     "suggest": suggest,
+    "propose": propose,
     "evaluate": evaluate,
     "models": models,
     "priors": priors,

@@ -4,8 +4,9 @@ Parameters: ``name``; ``cases`` [{``scan``, ``annotation``, ``name``, ``sparse``
 ``structures`` names annotated in this case or null, ``others`` "refuse"|"background": labels of no structure}];
 ``structures`` [{``name``, ``value``, ``color``, ``terminology``}]; ``backbone`` (default "fseft-mini"); ``method``;
 ``protocol`` "default"|"published"; ``settings`` overrides of :class:`AdaptationSettings`; ``device``; ``seed``;
-``output`` model folder, or null for the library; ``replace`` an existing model (default true); ``report`` an HTML
-page to write about the model, or null.
+``validate`` by leave-one-out (default false, with the method "auto" always); ``output`` model folder, or null for
+the library; ``replace`` an existing model (default true); ``report`` an HTML page to write about the model, or null;
+``previous`` a model, by name or folder, to go on from: its method, few steps.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from fseft.compute import choose_compute
 from fseft.errors import JobError, ModelError
 from fseft.features.source import FeatureSource
 from fseft.jobs.job import Parameters
-from fseft.models.adapted_model import check_name, describe, save_model
-from fseft.models.library import library_folder
+from fseft.models.adapted_model import AdaptedModel, check_name, describe, load_model, save_model
+from fseft.models.library import find_model, library_folder
 from fseft.models.versions import check_replaceable
 from fseft.report.adapt_report import write_adapt_report
 from fseft.reporting import Reporter
@@ -50,12 +51,18 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         parameters.text("method", "spatial-adapter"),
         read_settings(parameters),
         reporter,
+        validated=parameters.flag("validate"),
+        previous=_previous(parameters.optional_text("previous"), source),
     )
     reporter.check_cancelled()
     save_model(model, folder)
     if report is not None:
         write_adapt_report(Path(report), describe(model))
     return {"model": str(folder), **describe(model)}
+
+
+def _previous(name: str | None, source: FeatureSource) -> AdaptedModel | None:
+    return load_model(find_model(name), source.specification) if name else None
 
 
 def read_case(entry: Parameters) -> CaseFiles:

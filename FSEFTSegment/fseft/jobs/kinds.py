@@ -11,8 +11,10 @@ from fseft.jobs.backbone_job import run_backbone
 from fseft.jobs.doctor_job import run_doctor
 from fseft.jobs.evaluate_job import run_evaluate
 from fseft.jobs.job import Job
+from fseft.jobs.propose_job import run_propose
 from fseft.jobs.segment_job import run_segment
 from fseft.jobs.suggest_job import run_suggest
+from fseft.jobs.validate_job import run_validate
 from fseft.reporting import Reporter
 
 KINDS: dict[str, Callable[[dict[str, Any], Reporter], dict[str, Any]]] = {
@@ -22,6 +24,8 @@ KINDS: dict[str, Callable[[dict[str, Any], Reporter], dict[str, Any]]] = {
     "doctor": run_doctor,
     "backbone": run_backbone,
     "suggest": run_suggest,
+    "propose": run_propose,
+    "validate": run_validate,
 }
 
 
