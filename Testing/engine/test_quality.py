@@ -116,6 +116,7 @@ def test_little_evidence_is_drawn_to_the_prior_and_none_is_none() -> None:
     assert found is not None
     assert found.value == pytest.approx(0.65, abs=0.01)
     assert found.high - found.low >= 0.2
+    assert found.flag == "likely poor (predicted Dice 0.65)"
     far = few.predict("liver", 0.3)
     assert far is not None
     assert far.high - max(0.0, far.value) > found.high - found.value  # wider where nothing was seen

@@ -22,6 +22,7 @@ OFFSET_WEIGHT = 2.0  # pairs of a structure that count as much as its having no 
 PRIOR_ERROR = 0.10  # Dice; the error that is assumed before any was seen
 PRIOR_ERROR_PAIRS = 3.0  # how often it is taken as seen
 INTERVAL_DEVIATIONS = 1.645  # nine of ten results, were errors normally distributed
+POOR_DICE = 0.7  # predicted; below, a result is flagged
 FEW_PAIRS = 8  # with fewer the half width is at least FLOOR_FEW
 FLOOR_FEW, FLOOR = 0.10, 0.03  # Dice
 EXTRAPOLATION = 0.5  # half width added per unit of expectation outside what was seen
@@ -43,6 +44,11 @@ class PredictedDice:
     value: float
     low: float
     high: float
+
+    @property
+    def flag(self) -> str | None:
+        """What to tell a person, None when there is nothing to tell."""
+        return f"likely poor (predicted Dice {self.value:.2f})" if self.value < POOR_DICE else None
 
 
 @dataclass(frozen=True)
