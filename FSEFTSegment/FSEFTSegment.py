@@ -144,7 +144,7 @@ class FSEFTSegmentLogic(ScriptedLoadableModuleLogic):
             cases: pairs of volume node and segmentation node.
             structures: names of the structures to learn; the segments' names.
             name: of the model in the library.
-            options: "method", "backbone", "device", "seed", "sparse" (True: only annotated slices count).
+            options: "method", "validate", "backbone", "device", "seed", "sparse" (True: only annotated slices count).
 
         Returns:
             What the worker tells of the model: "model" is its folder, "method" the one chosen.

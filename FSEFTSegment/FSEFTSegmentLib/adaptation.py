@@ -55,17 +55,48 @@ def adapt_parameters_steps(
     Args:
         cases: the usable support cases.
         structures: the support set's.
-        options: "name", "backbone", "method", "device", "seed".
+        options: "name", "backbone", "method", "validate", "device", "seed", "output".
         folder: the job's private folder.
 
     Raises:
         FseftError: when a scan or an annotation cannot be used; the message names it.
         ResourceError: "disk-full", "cannot-write".
     """
-    entries, warnings = [], []
+    entries, warnings = yield from case_entries_steps(cases, structures, folder)
+    parameters = {
+        "name": options["name"],
+        "cases": entries,
+        "structures": [structure_entry(structure) for structure in structures],
+        "backbone": options.get("backbone", "fseft-mini"),
+        "method": options.get("method", "auto"),
+        "validate": bool(options.get("validate", False)),
+        "device": options.get("device", "auto"),
+        "seed": int(options.get("seed", 0)),
+        "output": options.get("output"),
+    }
+    return parameters, warnings
+
+
+def case_entries_steps(
+    cases: Sequence[CaseNodes], structures: tuple[Structure, ...], folder: Path, prefix: str = ""
+) -> Steps[tuple[list[dict[str, Any]], list[str]]]:
+    """Write support cases into a job's folder; returns them as a job has them, and warnings.
+
+    Args:
+        cases: the support cases.
+        structures: those whose annotation is written.
+        folder: the job's private folder.
+        prefix: of the files' names, where the folder holds other scans too.
+
+    Raises:
+        FseftError: when a scan or an annotation cannot be used; the message names it.
+        ResourceError: "disk-full", "cannot-write".
+    """
+    entries: list[dict[str, Any]] = []
+    warnings: list[str] = []
     for number, case in enumerate(cases, start=1):
-        scan = folder / f"scan{number}.nrrd"
-        annotation_file = folder / f"annotation{number}.seg.nrrd"
+        scan = folder / f"{prefix}scan{number}.nrrd"
+        annotation_file = folder / f"{prefix}annotation{number}.seg.nrrd"
         grid = yield from write_scan_steps(case.volume, scan)
         annotation = yield from annotation_steps(case.segmentation, case.volume, structures)
         if not annotation.structures:
@@ -84,17 +115,7 @@ def adapt_parameters_steps(
                 "sparse": "auto" if case.sparse else "no",
             }
         )
-    parameters = {
-        "name": options["name"],
-        "cases": entries,
-        "structures": [structure_entry(structure) for structure in structures],
-        "backbone": options.get("backbone", "fseft-mini"),
-        "method": options.get("method", "spatial-adapter"),
-        "device": options.get("device", "auto"),
-        "seed": int(options.get("seed", 0)),
-        "output": options.get("output"),
-    }
-    return parameters, warnings
+    return entries, warnings
 
 
 def structure_entry(structure: Structure) -> dict[str, Any]:

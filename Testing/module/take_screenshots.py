@@ -125,13 +125,31 @@ class Studio:
                     ("left kidney", 120.0, 190.0),
                 )
             },
-            "leave_one_out": {
-                "liver": {"dice": {"mean": 0.95, "sd": 0.01}},
-                "spleen": {"dice": {"mean": 0.93, "sd": 0.02}},
-                "stomach": {"dice": {"mean": 0.81, "sd": 0.09}},
-                "left kidney": {"dice": {"mean": 0.94, "sd": 0.01}},
+            "validation": {
+                "kind": "leave-one-out",
+                "table": {
+                    method: {
+                        name: {
+                            "dice": dice - less, "sd": sd, "surface_dice": dice - 0.02, "volume_error_ml": error,
+                            "cases": 3,
+                        }
+                        for name, dice, sd, error in (
+                            ("liver", 0.95, 0.01, 31.0), ("spleen", 0.93, 0.02, 9.4), ("stomach", 0.81, 0.09, 44.0),
+                            ("left kidney", 0.94, 0.01, 6.2),
+                        )
+                    }
+                    for method, less in (
+                        ("zero-shot", 0.31), ("linear-probe", 0.06), ("mlp-adapter", 0.04), ("spatial-adapter", 0.0),
+                    )
+                },
+                "chosen": "spatial-adapter",
+                "reason": "The spatial adapter is best",
+                "verdict": (
+                    "Usable, but check stomach in every result. The spatial adapter is best: mean Dice 0.908 on "
+                    "held-out cases, against 0.868 with the MLP adapter."
+                ),
+                "advice": "Annotate one more case: stomach varies most (0.81 ± 0.09).",
             },
-            "verdict": "Annotate one more scan: the stomach varies most.",
         }  # fmt: skip
         entry = type("Entry", (), {"name": content["name"], "description": content, "problem": ""})
         library.models = lambda: [entry]

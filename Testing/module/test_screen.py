@@ -26,7 +26,7 @@ import qt  # noqa: E402
 import slicer  # noqa: E402
 from FSEFTSegmentLib import library  # noqa: E402
 from FSEFTSegmentLib.panels import common, review_panel  # noqa: E402
-from FSEFTSegmentLib.panels.card import card_html, leave_one_out_dice, millilitres  # noqa: E402
+from FSEFTSegmentLib.panels.card import card_html, millilitres, structure_rows  # noqa: E402
 from FSEFTSegmentLib.panels.dependencies_panel import DependenciesPanel  # noqa: E402
 from FSEFTSegmentLib.panels.loss_plot import thinned  # noqa: E402
 from FSEFTSegmentLib.panels.screen import Screen, run_soon  # noqa: E402
@@ -246,7 +246,8 @@ def test_adapt_shows_progress_curve_and_card(screen, scene, models, dialogs):
     assert view.plot.visible
     assert not view.plot.pixmap.isNull()
     assert ui.card.visible
-    assert "good" in ui.card.text
+    assert "Looks good so far" in ui.card.text
+    assert screen.session.activity("adapt").job.parameters["method"] == "auto"
     assert "0.90" in ui.card.text
     assert screen.segment.chosen_model == "mine"
     click(ui.adaptButton)
@@ -496,26 +497,69 @@ def test_missing_packages_disable_what_needs_them(screen, scene, models):
     assert "Install the missing packages" in screen.segment.ui.segmentButton.toolTip
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        {"leave_one_out": {"liver": {"dice": 0.9}}},
-        {"validation": {"structures": {"liver": {"dice": {"mean": 0.9, "sd": 0.02}}}}},
-        {"validation": {"table": [{"structure": "liver", "dice": 0.9}]}},
-        {
-            "method": "atlas",
-            "validation": {"methods": {"atlas": {"structures": [{"name": "liver", "dice_mean": 0.9}]}}},
+def score(dice, sd=None, surface=None, error=None, cases=3):
+    return {"dice": dice, "sd": sd, "surface_dice": surface, "volume_error_ml": error, "cases": cases}
+
+
+VALIDATED = {
+    **Entry.description,
+    "validation": {
+        "kind": "leave-one-out",
+        "table": {
+            "zero-shot": {"structure 1": score(None), "structure 2": score(0.2)},
+            "spatial-adapter": {
+                "structure 1": score(0.912, 0.021, 0.95, 3.14),
+                "structure 2": score(None, cases=0),
+            },
         },
-    ],
-)
-def test_the_card_reads_every_shape_of_a_table(content):
-    assert leave_one_out_dice(content)["liver"].startswith("0.90")
+        "chosen": "spatial-adapter",
+        "reason": "The spatial adapter is best",
+        "verdict": "Good. The spatial adapter is best.",
+        "advice": "Annotate one more case that shows structure 2.",
+    },
+}
+
+
+def test_the_card_shows_the_validation_with_dashes_for_what_is_unknown():
+    rows = structure_rows(VALIDATED)
+    assert rows[0] == {
+        "name": "structure 1", "dice": "0.91 ± 0.02", "surface": "0.95", "error": "3.1", "volume": "10.0 - 20.0",
+    }  # fmt: skip
+    assert list(rows[1].values()) == ["structure 2", "-", "-", "-", "-"]
+    text = card_html(VALIDATED).replace("&nbsp;", " ").replace("&#8209;", "-")
+    for words in ("Good. The spatial", "Annotate one more case that shows", "left out, one at a time", "<b>0.91</b>"):
+        assert words in text, words
+    assert "Not validated" not in text
+    slices = {**VALIDATED, "validation": {**VALIDATED["validation"], "kind": "cross-slice"}}
+    assert "slices of the one annotated scan" in card_html(slices)
 
 
 def test_the_card_warns_without_validation():
     assert "Not validated" in card_html(Entry.description)
-    assert "10.0 - 20.0 ml" in card_html(Entry.description)
+    assert "10.0" in card_html(Entry.description)
     assert "<b>&lt;x&gt;</b>" in card_html({"name": "<x>"})
+
+
+def test_a_fixed_method_is_checked_when_asked(screen, scene):
+    ready_to_adapt(screen, scene)
+    ui = screen.adapt.ui
+    assert ui.methodCombo.itemData(ui.methodCombo.currentIndex) == "auto"
+    assert ui.validateCheck.checked
+    assert "always does" in ui.validateCheck.toolTip
+    assert not ui.validateCheck.enabled
+    ui.methodCombo.currentIndex = ui.methodCombo.findData("linear-probe")
+    ui.methodCombo.activated.emit(ui.methodCombo.currentIndex)
+    assert not ui.validateCheck.checked
+    click(ui.adaptButton)
+    finish(screen)
+    job = screen.session.activity("adapt").job
+    assert (job.parameters["method"], job.parameters["validate"]) == ("linear-probe", False)
+    assert "Not validated" in ui.card.text
+    click(ui.validateCheck)
+    click(ui.adaptButton)
+    finish(screen)
+    assert screen.session.activity("adapt").job.parameters["validate"] is True
+    assert "Not validated" not in ui.card.text
 
 
 def test_small_helpers():

@@ -14,12 +14,13 @@ from FSEFTSegmentLib.panels.common import confirm, guarded, load_ui, on_chosen, 
 from FSEFTSegmentLib.panels.job_view import JobView
 from FSEFTSegmentLib.session import Session
 
+AUTO = "auto"
 METHODS = (
+    (AUTO, "Automatic - the best on cases left out"),
     ("spatial-adapter", "Spatial adapter"),
     ("mlp-adapter", "MLP adapter"),
     ("linear-probe", "Linear probe"),
     ("zero-shot", "Zero-shot - no training"),
-    ("atlas", "Atlas - propagated annotations"),
 )
 DEVICES = (
     ("auto", "Automatic"),
@@ -53,6 +54,7 @@ class AdaptPanel:
         self.ui.adaptButton.clicked.connect(guarded(self.adapt))
         self.ui.backboneButton.clicked.connect(guarded(manage_backbones))
         self.ui.nameEdit.textEdited.connect(lambda *_: self._choose())
+        self.ui.validateCheck.clicked.connect(lambda *_: self._choose())
         for combo in (self.ui.methodCombo, self.ui.backboneCombo, self.ui.deviceCombo):
             on_chosen(combo, self._choose)
         self.refresh("models")
@@ -72,9 +74,10 @@ class AdaptPanel:
         """Start, after asking where a model would be replaced."""
         name = self.ui.nameEdit.text.strip()
         if library.model_exists(name) and not confirm(
-            _("There already is a model “{name}”. Replace it by one made from the present annotations?").format(
-                name=name
-            )
+            _(
+                "There already is a model “{name}”. Replace it by one made from the present annotations? "
+                "The earlier one is kept: Library › Roll back brings it back."
+            ).format(name=name)
         ):
             return
         self._choose()
@@ -82,7 +85,8 @@ class AdaptPanel:
         self.session.adapt(
             {
                 "name": name,
-                "method": state.choice("method", "spatial-adapter"),
+                "method": state.choice("method", AUTO),
+                "validate": bool(state.choice("validate", False)),
                 "backbone": state.choice("backbone", "fseft-mini"),
                 "device": state.choice("device", "auto"),
             }
@@ -102,19 +106,34 @@ class AdaptPanel:
                 ui.backboneCombo.addItem(_("none installed"), "")
             for combo, name, default in (
                 (ui.backboneCombo, "backbone", "fseft-mini"),
-                (ui.methodCombo, "method", "spatial-adapter"),
+                (ui.methodCombo, "method", AUTO),
                 (ui.deviceCombo, "device", "auto"),
             ):
                 combo.currentIndex = max(0, combo.findData(state.choice(name, default)))
             if ui.nameEdit.text != state.choice("name", ""):
                 ui.nameEdit.text = state.choice("name", "")
+        self._show_validation()
 
     def _choose(self) -> None:
         ui, state = self.ui, self.session.state
         state.choose("name", ui.nameEdit.text)
         for combo, name in ((ui.methodCombo, "method"), (ui.backboneCombo, "backbone"), (ui.deviceCombo, "device")):
             state.choose(name, combo.itemData(combo.currentIndex))
+        if self.ui.validateCheck.enabled:
+            state.choose("validate", bool(ui.validateCheck.checked))
+        self._show_validation()
         self._show_button()
+
+    def _show_validation(self) -> None:
+        """The automatic method always checks; for the others it is a wish."""
+        check, automatic = self.ui.validateCheck, self.ui.methodCombo.itemData(self.ui.methodCombo.currentIndex) == AUTO
+        set_reason(
+            check,
+            _("The automatic method always does: it takes the method that is best there.") if automatic else "",
+            _("Train again without each case in turn and compare with its annotation; takes several times as long"),
+        )
+        with silenced(check):
+            check.checked = automatic or bool(self.session.state.choice("validate", False))
 
     def _show_button(self) -> None:
         name = self.ui.nameEdit.text.strip()
