@@ -9,8 +9,9 @@ from typing import Any
 
 from fseft.structures import Structure
 
+from FSEFTSegmentLib.adaptation import CaseNodes, case_entries_steps, structure_entry
 from FSEFTSegmentLib.mrml.grid import Grid
-from FSEFTSegmentLib.mrml.results import BEFORE, ResultIdentity, load_result_steps
+from FSEFTSegmentLib.mrml.results import BEFORE, ResultIdentity, find_result, load_result_steps, show_before
 from FSEFTSegmentLib.mrml.volumes import frame_label, write_scan_steps
 from FSEFTSegmentLib.steps import Steps
 
@@ -23,45 +24,85 @@ class WrittenScan:
     grid: Grid
     frame: str
     output: Path
-    output_before: Path
+    before: Path
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How to refine.
+
+    Attributes:
+        mode: "off", "default" or "paper".
+        cases: support cases that were annotated with the model's structures; "paper" needs them.
+        structures: the model's structures as the support set has them.
+    """
+
+    mode: str = "off"
+    cases: tuple[CaseNodes, ...] = ()
+    structures: tuple[Structure, ...] = ()
 
 
 def segment_parameters_steps(
-    volumes: Sequence[Any], options: Mapping[str, Any], folder: Path, sequences: Any | None
+    volumes: Sequence[Any],
+    options: Mapping[str, Any],
+    folder: Path,
+    sequences: Any | None,
+    refinement: Refinement | None = None,
 ) -> Steps[tuple[dict[str, Any], list[WrittenScan]]]:
     """Write scans into the job's folder; returns the job's parameters and what was written.
 
     Args:
         volumes: volume nodes to segment.
-        options: "model", "refine", "priors", "keep_largest", "device".
+        options: "model", "priors", "keep_largest", "device".
         folder: the job's private folder.
         sequences: Slicer's sequences logic, or None.
+        refinement: off by default.
 
     Raises:
         ScanError: for a volume that cannot be used.
         ResourceError: "disk-full", "cannot-write".
     """
+    refinement = refinement or Refinement()
+    entries, written = yield from write_scans_steps(volumes, folder, sequences)
+    parameters = {
+        "model": options["model"],
+        "scans": entries,
+        "refine": refinement.mode,
+        "priors": dict(options.get("priors", {})),
+        "keep_largest": bool(options.get("keep_largest", False)),
+        "device": options.get("device", "auto"),
+    }
+    if refinement.mode != "off":
+        for entry, scan in zip(entries, written, strict=True):
+            entry["before"] = str(scan.before)
+        if refinement.cases:
+            cases, _ = yield from case_entries_steps(refinement.cases, refinement.structures, folder, "support-")
+            structures = [structure_entry(structure) for structure in refinement.structures]
+            parameters["support"] = {"cases": cases, "structures": structures}
+    return parameters, written
+
+
+def write_scans_steps(
+    volumes: Sequence[Any], folder: Path, sequences: Any | None
+) -> Steps[tuple[list[dict[str, Any]], list[WrittenScan]]]:
+    """Write scans into a job's folder; returns them as a job has them, and what was written.
+
+    They are called "scan 1" and so on, in order: names of patients never reach the worker.
+
+    Raises:
+        ScanError: for a volume that cannot be used.
+        ResourceError: "disk-full", "cannot-write".
+    """
+    entries: list[dict[str, Any]] = []
     written = []
-    entries = []
     for number, volume in enumerate(volumes, start=1):
         scan = folder / f"scan{number}.nrrd"
         frame = frame_label(volume, sequences)
         grid = yield from write_scan_steps(volume, scan)
         output, before = folder / f"result{number}.seg.nrrd", folder / f"before{number}.seg.nrrd"
         written.append(WrittenScan(volume, grid, frame, output, before))
-        entry: dict[str, Any] = {"scan": str(scan), "name": f"scan {number}", "output": str(output)}
-        if options.get("refine", "off") != "off":
-            entry["output_before"] = str(before)
-        entries.append(entry)
-    parameters = {
-        "model": options["model"],
-        "scans": entries,
-        "refine": options.get("refine", "off"),
-        "priors": dict(options.get("priors", {})),
-        "keep_largest": bool(options.get("keep_largest", False)),
-        "device": options.get("device", "auto"),
-    }
-    return parameters, written
+        entries.append({"scan": str(scan), "name": f"scan {number}", "output": str(output)})
+    return entries, written
 
 
 @dataclass(frozen=True)
@@ -92,14 +133,16 @@ def load_results_steps(
             continue
         identity = ResultIdentity(model, frame=scan.frame)
         node = yield from load_result_steps(scene, scan.volume, scan.output, scan.grid, structures, identity)
+        earlier = ResultIdentity(model, BEFORE, scan.frame)
         before = None
-        if scan.output_before.is_file():
-            earlier = ResultIdentity(model, BEFORE, scan.frame)
-            before = yield from load_result_steps(
-                scene, scan.volume, scan.output_before, scan.grid, structures, earlier
-            )
-            before.GetDisplayNode().SetVisibility(False)
-        kept = {key: report[key] for key in ("structures", "model", "backbone", "quality") if key in report}
+        if report.get("before"):
+            before = yield from load_result_steps(scene, scan.volume, scan.before, scan.grid, structures, earlier)
+        else:
+            outdated = find_result(scene, scan.volume, earlier)
+            if outdated is not None:
+                scene.RemoveNode(outdated)
+        show_before(node, before, False)
+        kept = {key: report[key] for key in ("structures", "flags", "model", "backbone") if key in report}
         loaded.append(LoadedResult(scan.volume, node, before, kept))
     return loaded
 
@@ -111,12 +154,18 @@ def flag_text(flag: Any) -> str:
     return str(flag)
 
 
+def refinement_of(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What refinement says of a structure of a report; empty without refinement."""
+    return entry.get("refinement") or {}
+
+
 def table_rows(loaded: Sequence[LoadedResult], model: str) -> list[dict[str, Any]]:
     """One row per structure and scan, for the screen and for CSV."""
     rows = []
     for result in loaded:
         for entry in result.report.get("structures", []):
             low, high = entry.get("expected_ml") or (None, None)
+            dice, refined = entry.get("predicted_dice") or {}, refinement_of(entry)
             rows.append(
                 {
                     "scan": result.volume.GetName() if result.volume is not None else "",
@@ -126,8 +175,14 @@ def table_rows(loaded: Sequence[LoadedResult], model: str) -> list[dict[str, Any
                     "volume (ml)": entry.get("volume_ml"),
                     "expected from (ml)": low,
                     "expected to (ml)": high,
-                    "predicted Dice": entry.get("predicted_dice"),
-                    "flags": "; ".join(flag_text(flag) for flag in entry.get("flags", [])),
+                    "predicted Dice": dice.get("value"),
+                    "predicted Dice from": dice.get("low"),
+                    "predicted Dice to": dice.get("high"),
+                    "refinement": refined.get("action"),
+                    "volume before refinement (ml)": refined.get("before_ml"),
+                    "flags": "; ".join(
+                        flag_text(flag) for flag in [*result.report.get("flags", []), *entry.get("flags", [])]
+                    ),
                 }
             )
     return rows

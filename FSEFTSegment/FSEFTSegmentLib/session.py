@@ -17,7 +17,13 @@ from FSEFTSegmentLib.jobs.protocol import Event
 from FSEFTSegmentLib.jobs.queue import JobQueue
 from FSEFTSegmentLib.mrml.cases import CaseStatus
 from FSEFTSegmentLib.mrml.results import structures_of_report
-from FSEFTSegmentLib.segmentation import LoadedResult, WrittenScan, load_results_steps, segment_parameters_steps
+from FSEFTSegmentLib.segmentation import (
+    LoadedResult,
+    Refinement,
+    WrittenScan,
+    load_results_steps,
+    segment_parameters_steps,
+)
 from FSEFTSegmentLib.state import ModuleState
 from FSEFTSegmentLib.steps import StepRunner, Steps
 from FSEFTSegmentLib.support import SupportSet
@@ -182,15 +188,55 @@ class Session:
         if reason:
             raise InputError("not-ready", reason, "Then press Segment again.")
         written: list[WrittenScan] = []
+        refinement = self._refinement(str(options.get("refine", "off")), options["structures"])
 
         def steps(folder: Path) -> Steps[dict[str, Any]]:
-            parameters, scans = yield from segment_parameters_steps(volumes, options, folder, self.sequences)
+            parameters, scans = yield from segment_parameters_steps(
+                volumes, options, folder, self.sequences, refinement
+            )
             written.extend(scans)
             return parameters
 
         count = f"{len(volumes)} scans" if len(volumes) > 1 else volumes[0].GetName()
         context = {"written": written, "options": dict(options)}
         return self._begin(kind, f"Segmenting {count}", options, steps, context, worker_kind="segment")
+
+    def refinement_support(self, entries: Sequence[Mapping[str, Any]]) -> tuple[list[CaseNodes], str]:
+        """Support cases that a model's refinement can use, or why there are none.
+
+        Args:
+            entries: the model's structures, as in its description; those of the support set must have their names.
+        """
+        names = [str(entry["name"]) for entry in entries]
+        here = {structure.name for structure in self.state.structures}
+        lacking = [name for name in names if name not in here]
+        if lacking:
+            return [], f"The support set in the scene does not have the model's structures: {', '.join(lacking)}."
+        found = []
+        annotated: set[str] = set()
+        for case, status in zip(self.state.cases, self.support.statuses(), strict=True):
+            shown = set(status.annotated) & set(names)
+            if status.is_usable and shown:
+                annotated |= shown
+                found.append(CaseNodes(self.state.scan(case), self.state.annotation(case), case.sparse))
+        lacking = [name for name in names if name not in annotated]
+        if lacking:
+            return [], f"Not annotated in any scan of the support set: {', '.join(lacking)}."
+        return found, ""
+
+    def _refinement(self, mode: str, entries: Sequence[Mapping[str, Any]]) -> Refinement:
+        if mode == "off":
+            return Refinement()
+        cases, reason = self.refinement_support(entries)
+        if mode == "paper" and reason:
+            raise InputError(
+                "refinement-needs-support",
+                f"The published refinement needs the annotated scans that the model was made from. {reason}",
+                "Load their scene, or choose the refinement by expected volumes.",
+            )
+        names = {str(entry["name"]) for entry in entries}
+        structures = tuple(structure for structure in self.state.structures if structure.name in names)
+        return Refinement(mode, tuple(cases), structures if cases else ())
 
     def install_backbone(self, identifier: str, file: str = "") -> Activity:
         """Download a published backbone, or import it from a file; runs beside other jobs."""

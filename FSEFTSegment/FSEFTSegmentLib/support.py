@@ -14,7 +14,14 @@ from FSEFTSegmentLib.mrml.annotations import annotation_steps
 from FSEFTSegmentLib.mrml.cases import CaseProblem, CaseStatus, case_status, twins
 from FSEFTSegmentLib.mrml.grid import own_grid
 from FSEFTSegmentLib.mrml.nrrd import read_nrrd_steps
-from FSEFTSegmentLib.mrml.results import ANNOTATION, ROLE, new_segmentation, nodes_of_class, to_annotation
+from FSEFTSegmentLib.mrml.results import (
+    ANNOTATION,
+    ROLE,
+    new_segmentation,
+    nodes_of_class,
+    show_before,
+    to_annotation,
+)
 from FSEFTSegmentLib.mrml.segments import (
     add_missing_segments,
     list_segments,
@@ -216,6 +223,8 @@ class SupportSet:
             raise InputError(
                 "result-missing", "The scan or its result is no longer in the scene.", "Segment the scan again."
             )
+        # The views may show the result as it was before refinement; what is corrected is the refined one.
+        show_before(node, self.state.result_node(result, "before"), False)
         to_annotation(node, f"{volume.GetName()} annotation")
         self.state.set_results(tuple(r for r in self.state.results if r.key != result.key))
         for case in self.state.cases:

@@ -33,7 +33,7 @@ def adapt(parameters: dict) -> dict:
     known = {"dice": 0.9, "sd": 0.02, "surface_dice": 0.88, "volume_error_ml": 0.4, "cases": len(parameters["cases"])}
     validation = {
         "kind": "leave-one-out" if len(parameters["cases"]) > 1 else "cross-slice",
-        "table": {method: {name: unknown if method == "zero-shot" else known for name in table} for method in tried},
+        "table": {method: dict.fromkeys(table, unknown if method == "zero-shot" else known) for method in tried},
         "chosen": chosen,
         "reason": "It is best",
         "verdict": "Looks good so far. It is best.",
@@ -49,6 +49,18 @@ def adapt(parameters: dict) -> dict:
     }
 
 
+def outcome(value: int) -> dict:
+    why = "Its volume was below the expected range." if value == 1 else "Its volume is as expected."
+    return {
+        "action": "refined" if value == 1 else "none",
+        "why": why,
+        "before_ml": 52.1,
+        "after_ml": 61.0,
+        "changed_ml": 9.0,
+        "centre_index": None,
+    }
+
+
 def segment(parameters: dict) -> dict:
     reports = []
     for entry in parameters["scans"]:
@@ -58,11 +70,15 @@ def segment(parameters: dict) -> dict:
         labels = np.zeros(array.shape, np.uint8)
         for position, value in enumerate((1, 2)):
             labels[2:5, 2:5, 2 + 5 * position : 6 + 5 * position] = value
-        for name in ("output", "output_before"):
-            if entry.get(name):
-                result = sitk.GetImageFromArray(labels)
-                result.CopyInformation(image)
-                sitk.WriteImage(result, entry[name], useCompression=True)
+        refine = parameters["refine"]
+        assert refine != "paper" or parameters["support"]["cases"]
+        for case in parameters.get("support", {"cases": []})["cases"]:
+            assert sitk.ReadImage(case["annotation"]).GetSize() == sitk.ReadImage(case["scan"]).GetSize()
+        files = ["output"] if refine == "off" else ["output", "before"]
+        for name in files:
+            result = sitk.GetImageFromArray(labels)
+            result.CopyInformation(image)
+            sitk.WriteImage(result, entry[name], useCompression=True)
         volume = abs(np.linalg.det(np.array(image.GetDirection()).reshape(3, 3))) * np.prod(image.GetSpacing()) / 1000
         structures = [
             {
@@ -71,11 +87,16 @@ def segment(parameters: dict) -> dict:
                 "volume_ml": float((labels == value).sum() * volume),
                 "expected_ml": [0.01, 0.05],
                 "flags": ["larger than expected"] if value == 1 else [],
-                "predicted_dice": 0.8,
+                "centre_index": None,
+                "predicted_dice": {"value": 0.84, "low": 0.75, "high": 0.92} if value == 1 else None,
+                "refinement": None if refine == "off" else outcome(value),
             }
             for value in (1, 2)
         ]
-        reports.append({"name": entry["name"], "output": entry["output"], "structures": structures})
+        before = None if refine == "off" else {"output": entry["before"]}
+        reports.append(
+            {"name": entry["name"], "output": entry["output"], "structures": structures, "flags": [], "before": before}
+        )
     return {"model": parameters["model"], "scans": reports}
 
 

@@ -317,18 +317,75 @@ def test_segment_fills_the_table_and_a_click_goes_there(screen, scene, models):
     table = ui.resultTable
     texts = [[table.item(row, column).text() for column in range(6)] for row in range(table.rowCount)]
     assert [row[:2] for row in texts] == [[f"new {n}", f"structure {m}"] for n in (1, 2) for m in (1, 2)]
-    assert texts[0][3:] == ["0.01 - 0.05", "0.80", "larger than expected"]
+    assert texts[0][2].startswith("52.1 → ")
+    assert "below the expected range" in table.item(0, 2).toolTip()
+    assert "→" not in texts[1][2]
+    assert texts[0][3:] == ["0.01 - 0.05", "0.84 (0.75–0.92)", "larger than expected"]
+    assert texts[1][4] == "-"
     table.cellClicked.emit(2, 1)
     assert len(slicer.jumps[-1]) == 4
     assert slicer.views[-1]["background"].GetName() == "new 2"
     assert ui.beforeCheck.enabled
-    click(ui.beforeCheck)
     result = screen.session.state.results[0]
-    assert not screen.session.state.result_node(result, "result").GetDisplayNode().GetVisibility()
+
+    def visible():
+        nodes = [screen.session.state.result_node(result, role) for role in ("result", "before")]
+        return [bool(node.GetDisplayNode().GetVisibility()) for node in nodes]
+
     click(ui.beforeCheck)
+    assert visible() == [False, True]
+    table.cellClicked.emit(2, 1)
+    assert visible() == [False, False]
+    table.cellClicked.emit(0, 1)
+    assert visible() == [False, True]
+    click(ui.beforeCheck)
+    assert visible() == [True, False]
     click(ui.surfaceCheck)
     node = screen.session.state.result_node(result, "result")
     assert node.GetSegmentation().ContainsRepresentation("Closed surface")
+
+
+def test_a_result_made_again_without_refinement_is_the_one_shown(screen, scene, models):
+    ui = segmented(screen, scene, models)
+    click(ui.beforeCheck)
+    ui.refineCombo.currentIndex = ui.refineCombo.findData("off")
+    click(ui.segmentButton)
+    finish(screen)
+    assert not ui.beforeCheck.checked
+    assert not ui.beforeCheck.enabled
+    state = screen.session.state
+    for result in state.results:
+        assert state.result_node(result, "before") is None
+        assert state.result_node(result, "result").GetDisplayNode().GetVisibility()
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
+
+
+def test_the_published_refinement_needs_the_support_set(screen, scene, models):
+    models.append(Entry)
+    ui, combo = screen.segment.ui, screen.segment.ui.refineCombo
+    screen.session.notify("models")
+    paper = combo.findData("paper")
+    assert combo.itemData(combo.currentIndex) == "default"
+    assert not combo.model().item(paper).isEnabled()
+    assert "does not have the model's structures" in combo.itemData(paper, qt.Qt.ToolTipRole)
+    combo.currentIndex = paper
+    combo.activated.emit(paper)
+    add_volume(scene, random_ct(seed=9), name="query")
+    screen.scene_changed()
+    assert "needs the annotated scans" in ui.segmentButton.toolTip
+    ready_to_adapt(screen, scene)
+    screen.session.support.add_structure("not in the model")
+    draw(screen, screen.session.state.cases[1], "structure 1", "not in the model")
+    screen.session.notify("cases")
+    assert combo.model().item(paper).isEnabled()
+    assert combo.itemData(paper, qt.Qt.ToolTipRole).startswith("Slow")
+    click(ui.segmentButton)
+    finish(screen)
+    job = screen.session.activity("segment").job
+    assert job.parameters["refine"] == "paper"
+    assert [s["name"] for s in job.parameters["support"]["structures"]] == ["structure 1", "structure 2"]
+    assert [c["name"] for c in job.parameters["support"]["cases"]] == ["case 1", "case 2"]
+    assert screen.session.activity("segment").stage.value == "finished", screen.session.activity("segment").log_text()
 
 
 def test_without_refinement_there_is_nothing_to_compare(screen, scene, models):

@@ -156,9 +156,12 @@ def test_segment_puts_results_beside_the_scans(session, tmp_path):
     rows = table_rows(activity.result, "mine")
     assert len(rows) == 4
     assert rows[0]["flags"] == "larger than expected"
+    assert (rows[0]["predicted Dice from"], rows[0]["volume before refinement (ml)"]) == (0.75, 52.1)
+    assert rows[1]["predicted Dice"] is None
     session.segment(volumes, options())
     spin(session)
-    assert len(nodes_of_class(session.scene, "vtkMRMLSegmentationNode")) == before
+    # What the refined results were before is gone with them.
+    assert len(nodes_of_class(session.scene, "vtkMRMLSegmentationNode")) == before - 2
     assert len(session.state.results) == 2
     assert folders(tmp_path) == []
 

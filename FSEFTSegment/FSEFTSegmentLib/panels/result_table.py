@@ -9,11 +9,25 @@ import slicer
 from slicer.i18n import tr as _
 
 from FSEFTSegmentLib.mrml.centres import centre_of_segment
+from FSEFTSegmentLib.mrml.results import show_before
 from FSEFTSegmentLib.panels.card import millilitres
 from FSEFTSegmentLib.panels.common import WARNING_COLOR, fit_height, read_only_item, set_columns, silenced
-from FSEFTSegmentLib.segmentation import flag_text
+from FSEFTSegmentLib.segmentation import flag_text, refinement_of
 from FSEFTSegmentLib.session import Session
 from FSEFTSegmentLib.state import Result
+
+
+def volume_text(entry: dict[str, Any]) -> str:
+    """A structure's volume in ml, with the one before where refinement changed it ("52.1 → 61.0")."""
+    if entry.get("volume_ml") is None:
+        return "-"
+    refined, now = refinement_of(entry), millilitres(entry["volume_ml"])
+    return f"{millilitres(refined['before_ml'])} → {now}" if refined.get("action") == "refined" else now
+
+
+def predicted_text(dice: dict[str, float] | None) -> str:
+    """Predicted Dice with its interval ("0.84 (0.75-0.92)")."""
+    return f"{dice['value']:.2f} ({dice['low']:.2f}–{dice['high']:.2f})" if dice else "-"
 
 
 class ResultTable:
@@ -29,6 +43,8 @@ class ResultTable:
         self.session = session
         self.rows: list[tuple[Result, str]] = []
         self._flags: list[list[str]] = []
+        #: Whether results are shown as they were before refinement.
+        self.before = False
         set_columns(table, 5, (1, 2, 3, 4))
         table.setColumnWidth(0, 78)
         table.cellClicked.connect(lambda row, _column: self.jump(row))
@@ -49,33 +65,32 @@ class ResultTable:
             name = scan.GetName() if scan is not None else _("(removed)")
             for entry in result.report.get("structures", []):
                 self.rows.append((result, str(entry["name"])))
-                self._flags.append([flag_text(flag) for flag in entry.get("flags", [])])
-                cells.append((name, entry))
+                flags = [flag_text(flag) for flag in [*result.report.get("flags", []), *entry.get("flags", [])]]
+                self._flags.append(flags)
+                cells.append((name, entry, flags))
         row = self.table.currentRow()
         with silenced(self.table):
             self.table.rowCount = len(cells)
-            for position, (name, entry) in enumerate(cells):
-                self._fill_row(position, name, entry)
+            for position, (name, entry, flags) in enumerate(cells):
+                self._fill_row(position, name, entry, flags)
             if 0 <= row < len(cells):
                 self.table.setCurrentCell(row, 0)
         fit_height(self.table, 2, 9)
 
-    def _fill_row(self, position: int, scan: str, entry: dict[str, Any]) -> None:
+    def _fill_row(self, position: int, scan: str, entry: dict[str, Any], flags: list[str]) -> None:
         expected = entry.get("expected_ml")
-        dice = entry.get("predicted_dice")
-        if isinstance(dice, dict):
-            dice = dice.get("mean", dice.get("value"))
-        flags = [flag_text(flag) for flag in entry.get("flags", [])]
         texts = (
             scan,
             str(entry["name"]),
-            millilitres(entry["volume_ml"]) if entry.get("volume_ml") is not None else "-",
+            volume_text(entry),
             f"{millilitres(expected[0])} - {millilitres(expected[1])}" if expected else "-",
-            f"{dice:.2f}" if isinstance(dice, (int, float)) else "-",
-            "; ".join(flag.partition(" (")[0] for flag in flags),
+            predicted_text(entry.get("predicted_dice")),
+            "; ".join(flag.partition(" (")[0].partition(": ")[0] for flag in flags),
         )
+        refined = refinement_of(entry)
+        tips = {2: f"{texts[2]} ml\n{refined['why']}" if refined.get("why") else texts[2], 5: "\n".join(flags)}
         for column, text in enumerate(texts):
-            item = read_only_item(text, "\n".join(flags) if column == 5 and flags else text)
+            item = read_only_item(text, tips.get(column, text))
             if flags and column in (2, 5):
                 item.setForeground(qt.QBrush(qt.QColor(WARNING_COLOR)))
             if column in (2, 3, 4):
@@ -102,10 +117,12 @@ class ResultTable:
         if scan is None or node is None:
             return
         for other in state.results:
-            shown = state.result_node(other, "result")
-            if shown is not None and shown.GetDisplayNode() is not None and other.key != result.key:
-                shown.GetDisplayNode().SetVisibility(False)
-        node.GetDisplayNode().SetVisibility(True)
+            for role in ("result", "before"):
+                shown = state.result_node(other, role)
+                if shown is not None and shown.GetDisplayNode() is not None and other.key != result.key:
+                    shown.GetDisplayNode().SetVisibility(False)
+        before = state.result_node(result, "before")
+        show_before(node, before, self.before and before is not None)
         slicer.util.setSliceViewerLayers(background=scan)
         centre = centre_of_segment(node, name)
         if centre is not None:

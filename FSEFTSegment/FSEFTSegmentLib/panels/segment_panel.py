@@ -20,9 +20,10 @@ from FSEFTSegmentLib.session import Session
 
 REFINEMENTS = (
     ("off", "Off"),
-    ("default", "Where a volume is out of range"),
+    ("default", "By expected volumes"),
     ("paper", "As published"),
 )
+DEFAULT_REFINEMENT = "default"
 
 
 class SegmentPanel:
@@ -44,9 +45,6 @@ class SegmentPanel:
         with silenced(self.ui.refineCombo):
             for value, text in REFINEMENTS:
                 self.ui.refineCombo.addItem(_(text), value)
-        # Not offered until the engine refines: a choice that changes nothing would mislead.
-        for widget in (self.ui.refineCombo, self.ui.refineComboLabel, self.ui.beforeCheck):
-            widget.visible = False
         self.models: dict[str, dict[str, Any]] = {}
         self.priors = PriorsTable(self.ui.priorsTable)
         self.results = ResultTable(self.ui.resultTable, session)
@@ -54,7 +52,7 @@ class SegmentPanel:
         self.ui.segmentButton.clicked.connect(guarded(self.segment))
         self.ui.libraryButton.clicked.connect(guarded(open_library))
         on_chosen(self.ui.modelCombo, self._model_chosen)
-        on_chosen(self.ui.refineCombo, self._remember)
+        on_chosen(self.ui.refineCombo, self._refinement_chosen)
         self.ui.largestCheck.clicked.connect(lambda *_: self._remember())
         self.ui.scanList.itemChanged.connect(lambda *_: self._show_button())
         self.ui.priorsTable.cellChanged.connect(lambda *_: self._show_button())
@@ -77,10 +75,12 @@ class SegmentPanel:
         if topic == "results":
             self.results.refresh()
             self._show_options()
+        if topic in ("models", "structures", "cases"):
+            self._show_refinements()
         if topic in ("results", "selection"):
             self.ui.resultNote.text = self.results.note()
             self.ui.resultNote.visible = bool(self.ui.resultNote.text)
-        if topic in ("models", "scans", "segment", "dependencies"):
+        if topic in ("models", "scans", "segment", "dependencies", "structures", "cases"):
             self._show_button()
 
     @property
@@ -109,7 +109,7 @@ class SegmentPanel:
             {
                 "model": self.chosen_model,
                 "structures": self.models[self.chosen_model]["structures"],
-                "refine": state.choice("refine", "off"),
+                "refine": state.choice("refine", DEFAULT_REFINEMENT),
                 "keep_largest": state.choice("keep_largest", False),
                 "priors": self.priors.edited(),
                 "device": state.choice("device", "auto"),
@@ -129,7 +129,9 @@ class SegmentPanel:
             if not self.models:
                 combo.addItem(_("none yet"), "")
             combo.currentIndex = max(0, combo.findData(state.choice("model", "")))
-            self.ui.refineCombo.currentIndex = max(0, self.ui.refineCombo.findData(state.choice("refine", "off")))
+            self.ui.refineCombo.currentIndex = max(
+                0, self.ui.refineCombo.findData(state.choice("refine", DEFAULT_REFINEMENT))
+            )
             self.ui.largestCheck.checked = bool(state.choice("keep_largest", False))
         self.priors.show(self.models.get(self.chosen_model))
 
@@ -166,12 +168,44 @@ class SegmentPanel:
     def _model_chosen(self) -> None:
         self.session.state.choose("model", self.chosen_model)
         self.priors.show(self.models.get(self.chosen_model))
+        self._show_refinements()
         self._show_button()
+
+    def _refinement_chosen(self) -> None:
+        self._remember()
+        self._show_button()
+
+    @property
+    def chosen_refinement(self) -> str:
+        """ "off", "default" or "paper"."""
+        return str(self.ui.refineCombo.itemData(self.ui.refineCombo.currentIndex))
+
+    def _refinement_reason(self, mode: str) -> str:
+        """Why a refinement cannot be used with the chosen model, "" when it can."""
+        model = self.models.get(self.chosen_model)
+        if mode != "paper" or model is None:
+            return ""
+        reason = self.session.refinement_support(model["structures"])[1]
+        return _("“As published” needs the annotated scans. {reason}").format(reason=reason) if reason else ""
+
+    def _show_refinements(self) -> None:
+        """Say of each refinement what it does; those that cannot be used now are greyed, with the reason."""
+        combo = self.ui.refineCombo
+        tips = {
+            "off": _("Keep what the model finds"),
+            "default": _("Corrects structures whose volume is outside the expected range, where that can be trusted"),
+            "paper": _("Slow: trains on the annotated scans again for every scan; needs them in the scene"),
+        }
+        for row in range(combo.count):
+            mode = str(combo.itemData(row))
+            reason = self._refinement_reason(mode)
+            combo.setItemData(row, reason or tips[mode], qt.Qt.ToolTipRole)
+            combo.model().item(row).setEnabled(not reason)
 
     def _remember(self) -> None:
         state, ui = self.session.state, self.ui
         state.choose("model", self.chosen_model)
-        state.choose("refine", ui.refineCombo.itemData(ui.refineCombo.currentIndex))
+        state.choose("refine", self.chosen_refinement)
         state.choose("keep_largest", bool(ui.largestCheck.checked))
 
     def _show_button(self) -> None:
@@ -179,6 +213,7 @@ class SegmentPanel:
         total = self.ui.scanList.count
         self.ui.scanCount.text = _("{ticked} of {total} ticked").format(ticked=len(volumes), total=total)
         reason = self.missing() or self.session.segment_reason(volumes, self.chosen_model) or self.priors.problem()
+        reason = reason or self._refinement_reason(self.chosen_refinement)
         tip = _("Segment {count} scan(s) with “{model}”").format(count=len(volumes), model=self.chosen_model)
         set_reason(self.ui.segmentButton, reason, tip)
         set_reason(self.ui.priorsButton, "" if self.models else _("There is no model yet."), _("Show and edit them"))
@@ -191,11 +226,13 @@ class SegmentPanel:
         reason = none or ("" if any(befores) else _("No result was refined: there is no other one to compare with."))
         set_reason(self.ui.beforeCheck, reason, _("Show the results as they were before refinement"))
         set_reason(self.ui.surfaceCheck, none, _("Show the results as surfaces in the 3D view"))
-        if not any(befores):
-            self.ui.beforeCheck.checked = False
+        # A result that was made again is shown as it is now, whatever was compared before.
+        shown = any(before is not None and before.GetDisplayNode().GetVisibility() for before in befores)
+        self.ui.beforeCheck.checked = self.results.before = shown
 
     def _show_before(self) -> None:
         state = self.session.state
+        self.results.before = bool(self.ui.beforeCheck.checked)
         for result in state.results:
             node, before = state.result_node(result, "result"), state.result_node(result, "before")
             if node is not None and before is not None:
