@@ -73,7 +73,8 @@ def test_scores_held_out_cases(tmp_path: Path, source: FeatureSource) -> None:
     assert "little evidence" in result.verdict
     record = json.loads(json.dumps(result.as_json(), allow_nan=False))
     assert set(record) >= {"kind", "table", "chosen", "reason", "verdict", "advice", "calibration"}
-    assert record["structures"]["ball"]["dice"]["mean"] == pytest.approx(found.dice, abs=1e-4)
+    assert record["table"]["linear-probe"]["ball"]["dice"] == pytest.approx(found.dice, abs=1e-4)
+    assert record["compared"] == ["zero-shot"]
     calibration = Calibration.from_json(record["calibration"])
     assert calibration is not None
     assert calibration.pairs == 4

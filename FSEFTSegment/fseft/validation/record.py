@@ -22,7 +22,7 @@ class Validation:
         verdict: what to think of the model.
         advice: what to do next.
         calibration: predicts the Dice of single results of the chosen method; None without evidence on other patients.
-        compared: methods that were no candidates, there to compare with.
+        compared: methods that were no candidates, there to compare with on some of the structures or all.
         seconds: wall time.
     """
 
@@ -37,10 +37,7 @@ class Validation:
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """The record kept in a model, null for what could not be scored.
-
-        ``structures`` repeats the chosen method's Dice per structure.
-        """
+        """The record kept in a model, null for what could not be scored."""
         return {
             "kind": self.kind,
             "table": {
@@ -51,11 +48,6 @@ class Validation:
             "reason": self.reason,
             "verdict": self.verdict,
             "advice": self.advice,
-            "structures": {
-                name: {"dice": _plain({"mean": score.dice, "sd": score.sd})}
-                for name, score in self.table[self.chosen].items()
-                if not math.isnan(score.dice)
-            },
             "compared": list(self.compared),
             "calibration": None if self.calibration is None else self.calibration.as_json(),
             "seconds": round(self.seconds, 1),
