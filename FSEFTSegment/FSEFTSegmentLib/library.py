@@ -13,6 +13,7 @@ from fseft.errors import FseftError, ModelError
 from fseft.files import home
 from fseft.models.description import check_name
 from fseft.models.library import ModelEntry, library_folder, list_models
+from fseft.models.versions import ModelVersion
 from fseft.resources import resource_folders
 
 
@@ -115,6 +116,32 @@ def rename_model(old: str, new: str) -> None:
     if target.exists():
         raise ModelError("model-exists", f"There already is a model “{new}”.", "Choose another name.")
     source.rename(target)
+
+
+def version_line(version: ModelVersion) -> str:
+    """An earlier version of a model in one line: when it was made, how, from how much, and how good it was."""
+    description = version.description
+    if description is None:
+        return f"{version.id}: {version.problem}"
+    parts = [str(description.get("created", "")).replace("T", " ")[:16], str(description.get("method", ""))]
+    if description.get("shots"):
+        parts.append(f"{description['shots']} annotated scan(s)")
+    validation = description.get("validation") or {}
+    scores = (validation.get("table") or {}).get(validation.get("chosen")) or {}
+    dice = [score["dice"] for score in scores.values() if score.get("dice") is not None]
+    if dice:
+        parts.append(f"Dice {sum(dice) / len(dice):.2f}")
+    return ", ".join(part for part in parts if part)
+
+
+def renewed_card(card: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The card of the model last made, after the library changed: another version's, none when it is gone."""
+    if not card:
+        return card
+    known = [entry for entry in models() if entry.description is not None]
+    if any((entry.description or {}).get("created") == card.get("created") for entry in known):
+        return card
+    return next((dict(entry.description or {}) for entry in known if entry.name == card.get("name")), None)
 
 
 def describe_lines(description: dict[str, Any]) -> list[tuple[str, str]]:

@@ -151,7 +151,9 @@ class Studio:
                 "advice": "Annotate one more case: stomach varies most (0.81 ± 0.09).",
             },
         }  # fmt: skip
-        entry = type("Entry", (), {"name": content["name"], "description": content, "problem": ""})
+        entry = type(
+            "Entry", (), {"name": content["name"], "description": content, "problem": "", "folder": self.folder}
+        )
         library.models = lambda: [entry]
         library.list_backbones = lambda: [library.BackboneChoice("fseft-mini", "FSEFT mini", True, True, 12)]
         self.session.state.choose("card", content)

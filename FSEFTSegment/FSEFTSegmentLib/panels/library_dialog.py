@@ -1,4 +1,4 @@
-"""The model library: what there is, and renaming, exporting, importing and deleting it."""
+"""The model library: what there is, and renaming, exporting, importing and deleting it, and going back in time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import qt
 import slicer
 from fseft.models.library import export_model, import_model, remove_model
+from fseft.models.versions import ModelVersion, list_versions, roll_back
 from slicer.i18n import tr as _
 
 from FSEFTSegmentLib import library
@@ -63,6 +64,11 @@ class LibraryDialog:
             button.clicked.connect(guarded(action))
             row.addWidget(button)
             self.buttons[name] = button
+        self.buttons["roll back"] = qt.QPushButton(_("Roll back…"))
+        self.versions_menu = qt.QMenu(self.buttons["roll back"])
+        self.versions_menu.aboutToShow.connect(lambda *_: self.fill_versions())
+        self.buttons["roll back"].setMenu(self.versions_menu)
+        row.addWidget(self.buttons["roll back"])
         row.addStretch(1)
         close = qt.QPushButton(_("Close"))
         close.clicked.connect(lambda *_: self.dialog.accept())
@@ -132,6 +138,25 @@ class LibraryDialog:
             remove_model(entry.name)
             self._changed()
 
+    def fill_versions(self) -> None:
+        """List the earlier versions of the selected model, the most recently replaced first."""
+        self.versions_menu.clear()
+        entry = self.selected
+        for version in list_versions(entry.folder) if entry is not None else []:
+            action = self.versions_menu.addAction(library.version_line(version))
+            action.enabled = version.description is not None
+            action.triggered.connect(guarded(lambda v=version: self.roll_back(entry, v)))
+
+    def roll_back(self, entry: Any, version: ModelVersion) -> None:
+        """Put an earlier version in the model's place, after asking."""
+        if confirm(
+            _("Use “{name}” again as it was: {version}?\n\nThe present one is kept as an earlier version.").format(
+                name=entry.name, version=library.version_line(version)
+            )
+        ):
+            roll_back(entry.folder, version.id)
+            self._changed()
+
     def _changed(self) -> None:
         self.refresh()
         self._on_change()
@@ -141,6 +166,10 @@ class LibraryDialog:
         none = "" if entry is not None else _("There is no model selected.")
         for name in ("export", "rename", "delete"):
             set_reason(self.buttons[name], none)
+        reason = none
+        if entry is not None and not list_versions(entry.folder):
+            reason = _("There is no earlier version: one is kept whenever Adapt replaces a model.")
+        set_reason(self.buttons["roll back"], reason, _("Go back to the model as it was before Adapt replaced it"))
         if entry is None:
             self.details.text = _("No model yet: press Adapt, or import one.")
         elif entry.description is None:

@@ -11,6 +11,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from FSEFTSegmentLib import library
 from FSEFTSegmentLib.activity import Stage
 from FSEFTSegmentLib.panels.adapt_panel import AdaptPanel
 from FSEFTSegmentLib.panels.common import confirm, guarded, load_ui
@@ -105,7 +106,7 @@ class Screen:
     def show_library(self) -> None:
         """Open the model library."""
         if self._library is None:
-            self._library = LibraryDialog(lambda: self.session.notify("models"))
+            self._library = LibraryDialog(self._library_changed)
         self._library.show()
 
     def show_storage(self) -> None:
@@ -153,6 +154,11 @@ class Screen:
         self.soon.stop()
         self.support.clean_up()
         self.session.shut_down()
+
+    def _library_changed(self) -> None:
+        state = self.session.state
+        state.choose("card", library.renewed_card(state.choice("card", None)))
+        self.session.notify("models")
 
     def _missing(self) -> str:
         return self.dependencies.reason
