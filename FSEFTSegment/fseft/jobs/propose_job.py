@@ -1,0 +1,121 @@
+"""The job "propose": first drafts of annotations, to be corrected rather than drawn.
+
+Parameters: ``scans`` [{``scan``, ``output``, ``name``, ``series``}]; ``method`` "atlas" (default) with ``cases`` and
+``structures`` as in the job "adapt", or "model" with ``model`` name or folder; ``device``, for "model".
+
+Result: ``scans`` [{``name``, ``output``, ``structures`` [{``name``, ``votes``, ``of``, ``agreement``, ``volume_ml``}],
+``failed`` one sentence per case that could not be used}]. A model votes with nobody: ``votes``, ``of`` and
+``agreement`` are null then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from fseft.adaptation.adapt import CaseFiles, check_structures
+from fseft.errors import InputError
+from fseft.jobs.adapt_job import read_case, read_structure
+from fseft.jobs.job import Parameters
+from fseft.jobs.segment_job import read_query, run_segment
+from fseft.location.atlas import Proposal, propose
+from fseft.location.support import AtlasCase, Placed, load_atlas_cases
+from fseft.reporting import Reporter
+from fseft.scan.reading import read_scan
+from fseft.scan.writing import write_labelmap
+from fseft.segmentation.segment import Query
+from fseft.structures import Structure
+
+METHODS = ("atlas", "model")
+
+
+def run_propose(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
+    """Run the job; each labelmap appears whole or not at all.
+
+    Raises:
+        InputError: "method-unknown", "no-scans", "support-empty", "output-twice", "output-is-input"; "atlas-failed"
+            when no case registers to a scan, after the scans before it have been written.
+    """
+    parameters = Parameters(values)
+    method = parameters.text("method", "atlas")
+    if method not in METHODS:
+        raise InputError(
+            "method-unknown", f"{method!r} is no way to propose annotations.", f"Choose {' or '.join(METHODS)}."
+        )
+    queries = [read_query(entry) for entry in parameters.each("scans")]
+    if not queries:
+        raise InputError("no-scans", "There is no scan to propose an annotation for.", "Name at least one scan.")
+    if method == "model":
+        return _by_model(values, reporter)
+    structures = check_structures([read_structure(entry) for entry in parameters.each("structures")])
+    files = [read_case(entry) for entry in parameters.each("cases")]
+    if not files:
+        raise InputError("support-empty", "There is no annotated scan to propose from.", "Annotate at least one scan.")
+    _require_own_outputs(queries, files)
+    cases = load_atlas_cases(files, structures, reporter)
+    reports = []
+    for number, query in enumerate(queries):
+        reporter.progress("scans", number, len(queries), query.name)
+        reports.append(_propose_one(query, cases, structures, reporter))
+    reporter.progress("scans", len(queries), len(queries))
+    return {"scans": reports}
+
+
+def _propose_one(
+    query: Query, cases: list[AtlasCase], structures: tuple[Structure, ...], reporter: Reporter
+) -> dict[str, Any]:
+    scan = read_scan(query.scan, series=query.series, name=query.name, reporter=reporter)
+    placed = Placed.of_scan(scan)
+    del scan  # the labelmap takes its place in memory
+    result = propose(placed, cases, structures, reporter)
+    if not result.used:
+        raise _none_fits(query, result)
+    for sentence in result.failed:
+        reporter.log(f"{query.name}: not used. {sentence}", "warning")
+    reporter.check_cancelled()
+    write_labelmap(result.labels, placed.geometry, query.output, structures)
+    return {
+        "name": query.name,
+        "output": str(query.output),
+        "structures": [dataclasses.asdict(record) for record in result.structures],
+        "failed": result.failed,
+    }
+
+
+def _none_fits(query: Query, result: Proposal) -> InputError:
+    return InputError(
+        "atlas-failed",
+        f"No annotated scan could be brought into line with {query.name!r}: {' '.join(result.failed)}",
+        "Annotate a scan of the same part of the body, or let an adapted model propose.",
+    )
+
+
+def _by_model(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
+    """Segment with an adapted model, reported in this job's words."""
+    asked: dict[str, Any] = {name: value for name, value in values.items() if name in ("model", "scans", "device")}
+    scans = []
+    for report in run_segment(asked, reporter)["scans"]:
+        structures = [
+            {"name": entry["name"], "votes": None, "of": None, "agreement": None, "volume_ml": entry["volume_ml"]}
+            for entry in report["structures"]
+        ]
+        scans.append({"name": report["name"], "output": report["output"], "structures": structures, "failed": []})
+    return {"scans": scans}
+
+
+def _require_own_outputs(queries: list[Query], files: list[CaseFiles]) -> None:
+    """No output may meet another one, or overwrite what was given."""
+    outputs = [query.output.absolute() for query in queries]
+    given = {path.absolute() for case in files for path in (case.scan, case.annotation)}
+    given |= {query.scan.absolute() for query in queries}
+    for output in outputs:
+        if outputs.count(output) > 1:
+            raise InputError(
+                "output-twice",
+                f"Two proposals would be written to {output.name!r}.",
+                "Give every scan an output of its own.",
+            )
+        if output in given:
+            raise InputError(
+                "output-is-input", f"The proposal would overwrite {output.name!r}.", "Choose another output."
+            )

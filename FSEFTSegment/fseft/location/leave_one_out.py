@@ -1,0 +1,57 @@
+"""How good the atlas is on a support set: every case proposed from the others, on its own grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from fseft.adaptation.adapt import CaseFiles
+from fseft.evaluation.metrics import structure_metrics
+from fseft.location.atlas import propose
+from fseft.location.support import AtlasCase, load_atlas_cases
+from fseft.reporting import SILENT, Reporter
+from fseft.structures import Structure
+
+
+def leave_one_out_atlas(
+    cases: Sequence[CaseFiles], structures: Sequence[Structure], reporter: Reporter = SILENT
+) -> dict[str, list[tuple[float, float, float]]]:
+    """Propose every case from all others and compare with its own annotation.
+
+    Args:
+        cases: the support set.
+        structures: what to score.
+        reporter: hears phases "cases" and "registration".
+
+    Returns:
+        By structure, one (Dice, surface Dice at 2 mm, absolute volume error in ml) for each case that annotates it
+        and that another case could have proposed it for. A case to which none registers counts as proposed empty.
+        Surface Dice and volume error are nan for annotations on some slices only. Fewer than two cases: empty lists.
+    """
+    scores: dict[str, list[tuple[float, float, float]]] = {s.name: [] for s in structures}
+    if len(cases) < 2:
+        return scores
+    loaded = load_atlas_cases(cases, structures, reporter)
+    for held_out in loaded:
+        others = [case for case in loaded if case is not held_out]
+        labels = propose(held_out.placed, others, structures, reporter).labels
+        taught = {s.name for case in others for s in case.annotation.structures}
+        for structure in held_out.annotation.structures:
+            if structure.name in taught:
+                figures = _score(labels, held_out, structure)
+                if not math.isnan(figures[0]):
+                    scores[structure.name].append(figures)
+    return scores
+
+
+def _score(labels: np.ndarray, case: AtlasCase, structure: Structure) -> tuple[float, float, float]:
+    annotated = case.annotation.annotated
+    found, wanted = labels == structure.value, case.annotation.labels == structure.value
+    if annotated is not None:
+        found, wanted = found & annotated, wanted & annotated
+    metrics = structure_metrics(found, wanted, case.placed.geometry.spacing[::-1])
+    if annotated is not None:
+        return metrics.dice, math.nan, math.nan
+    return metrics.dice, metrics.surface_dice, abs(metrics.volume_error_ml)
