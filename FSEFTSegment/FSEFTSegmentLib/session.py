@@ -17,6 +17,7 @@ from FSEFTSegmentLib.jobs.protocol import Event
 from FSEFTSegmentLib.jobs.queue import JobQueue
 from FSEFTSegmentLib.mrml.cases import CaseStatus
 from FSEFTSegmentLib.mrml.results import structures_of_report
+from FSEFTSegmentLib.proposal import ATLAS, MODEL, propose_parameters_steps
 from FSEFTSegmentLib.segmentation import (
     LoadedResult,
     Refinement,
@@ -26,6 +27,7 @@ from FSEFTSegmentLib.segmentation import (
 )
 from FSEFTSegmentLib.state import ModuleState
 from FSEFTSegmentLib.steps import StepRunner, Steps
+from FSEFTSegmentLib.suggestion import can_be_suggested, suggest_parameters_steps
 from FSEFTSegmentLib.support import SupportSet
 
 LOGGER = logging.getLogger(__name__)
@@ -172,14 +174,13 @@ class Session:
             return "Make a model first (Adapt), or import one."
         return "" if volumes else "Tick at least one scan."
 
-    def segment(self, volumes: Sequence[Any], options: Mapping[str, Any], kind: str = "segment") -> Activity:
+    def segment(self, volumes: Sequence[Any], options: Mapping[str, Any]) -> Activity:
         """Start segmenting volumes.
 
         Args:
             volumes: volume nodes.
             options: "model", "structures" (the model's own, as in its description), "refine", "priors",
                 "keep_largest", "device".
-            kind: "segment"; "propose" fills an annotation instead of making a result.
 
         Raises:
             InputError: "not-ready" with the reason.
@@ -199,35 +200,12 @@ class Session:
 
         count = f"{len(volumes)} scans" if len(volumes) > 1 else volumes[0].GetName()
         context = {"written": written, "options": dict(options)}
-        return self._begin(kind, f"Segmenting {count}", options, steps, context, worker_kind="segment")
-
-    def refinement_support(self, entries: Sequence[Mapping[str, Any]]) -> tuple[list[CaseNodes], str]:
-        """Support cases that a model's refinement can use, or why there are none.
-
-        Args:
-            entries: the model's structures, as in its description; those of the support set must have their names.
-        """
-        names = [str(entry["name"]) for entry in entries]
-        here = {structure.name for structure in self.state.structures}
-        lacking = [name for name in names if name not in here]
-        if lacking:
-            return [], f"The support set in the scene does not have the model's structures: {', '.join(lacking)}."
-        found = []
-        annotated: set[str] = set()
-        for case, status in zip(self.state.cases, self.support.statuses(), strict=True):
-            shown = set(status.annotated) & set(names)
-            if status.is_usable and shown:
-                annotated |= shown
-                found.append(CaseNodes(self.state.scan(case), self.state.annotation(case), case.sparse))
-        lacking = [name for name in names if name not in annotated]
-        if lacking:
-            return [], f"Not annotated in any scan of the support set: {', '.join(lacking)}."
-        return found, ""
+        return self._begin("segment", f"Segmenting {count}", options, steps, context)
 
     def _refinement(self, mode: str, entries: Sequence[Mapping[str, Any]]) -> Refinement:
         if mode == "off":
             return Refinement()
-        cases, reason = self.refinement_support(entries)
+        cases, reason = self.support.refinement_support(entries)
         if mode == "paper" and reason:
             raise InputError(
                 "refinement-needs-support",
@@ -237,6 +215,58 @@ class Session:
         names = {str(entry["name"]) for entry in entries}
         structures = tuple(structure for structure in self.state.structures if structure.name in names)
         return Refinement(mode, tuple(cases), structures if cases else ())
+
+    # Help with annotating
+
+    def propose(self, volume: Any, options: Mapping[str, Any]) -> Activity:
+        """Start drafting what is still empty in a support case's annotation.
+
+        Args:
+            volume: the case's volume node.
+            options: "method" ("model" or "atlas"), "device"; for "model" also "model" and "structures", the model's.
+
+        Raises:
+            InputError: "not-ready" with the reason.
+        """
+        cases, structures = self.support.atlas_support(volume) if options["method"] == ATLAS else ([], ())
+        if options["method"] == ATLAS and not cases:
+            raise InputError("not-ready", "No other scan is annotated yet.", "Annotate one, then propose again.")
+        written: list[WrittenScan] = []
+
+        def steps(folder: Path) -> Steps[dict[str, Any]]:
+            parameters, scans = yield from propose_parameters_steps(
+                volume, options, cases, structures, folder, self.sequences
+            )
+            written.extend(scans)
+            return parameters
+
+        entries = options["structures"] if options["method"] == MODEL else [structure_entry(s) for s in structures]
+        context = {"written": written, "options": {**options, "structures": entries}}
+        return self._begin("propose", f"Proposing for {volume.GetName()}", options, steps, context)
+
+    def suggest(self, volumes: Sequence[Any], options: Mapping[str, Any]) -> Activity:
+        """Start looking for the scan to annotate next.
+
+        Args:
+            volumes: the volume nodes to choose from; those annotated already, and those that are no CT, are left out.
+            options: "model" (name, "" for none), "backbone", "device".
+
+        Raises:
+            InputError: "not-ready" with the reason.
+        """
+        scans = [volume for volume in self.support.not_annotated(volumes) if can_be_suggested(volume)]
+        if not scans:
+            raise InputError("not-ready", "No CT without an annotation is loaded.", "Load the scans to choose from.")
+        statuses = zip(self.state.cases, self.support.statuses(), strict=True)
+        annotated = [self.state.scan(case) for case, status in statuses if status.is_usable]
+        structures = self.state.structures
+
+        def steps(folder: Path) -> Steps[dict[str, Any]]:
+            return (yield from suggest_parameters_steps(scans, annotated, structures, options, folder))
+
+        names = {f"scan {number}": volume for number, volume in enumerate(scans, start=1)}
+        names |= {f"case {number}": volume for number, volume in enumerate(annotated, start=1)}
+        return self._begin("suggest", "Comparing the scans", options, steps, {"volumes": names})
 
     def install_backbone(self, identifier: str, file: str = "") -> Activity:
         """Download a published backbone, or import it from a file; runs beside other jobs."""
@@ -265,7 +295,6 @@ class Session:
         options: Mapping[str, Any],
         steps: Callable[[Path], Steps[dict[str, Any]]],
         context: dict[str, Any],
-        worker_kind: str = "",
         waits: bool = True,
     ) -> Activity:
         if self.is_active(kind):
@@ -277,7 +306,7 @@ class Session:
         except OSError as problem:
             self._fail(activity, problem)
             return activity
-        job = Job(worker_kind or kind, {}, folder, title, str(options.get("device", "auto")), waits, context)
+        job = Job(kind, {}, folder, title, str(options.get("device", "auto")), waits, context)
         activity.job = job
 
         def submit(parameters: dict[str, Any]) -> None:
@@ -310,7 +339,7 @@ class Session:
         self.notify(activity.kind)
 
     def _finish(self, activity: Activity, job: Job) -> None:
-        if job.kind == "segment":
+        if job.kind in ("segment", "propose"):
             activity.stage = Stage.LOADING
             activity.fraction = 0.0
             runner = self._runners[activity.kind] = StepRunner(self._schedule)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import slicer
 from fseft.errors import InputError
 from fseft.structures import Structure, canonical_name
 
+from FSEFTSegmentLib.adaptation import CaseNodes
 from FSEFTSegmentLib.mrml.annotations import annotation_steps
 from FSEFTSegmentLib.mrml.cases import CaseProblem, CaseStatus, case_status, twins
 from FSEFTSegmentLib.mrml.grid import own_grid
@@ -236,6 +237,47 @@ class SupportSet:
         self.notify("results")
         self.notify("cases")
         return case
+
+    # What the cases can serve for
+
+    def refinement_support(self, entries: Sequence[Mapping[str, Any]]) -> tuple[list[CaseNodes], str]:
+        """Support cases that a model's refinement can use, or why there are none.
+
+        Args:
+            entries: the model's structures, as in its description; those of the support set must have their names.
+        """
+        names = [str(entry["name"]) for entry in entries]
+        here = {structure.name for structure in self.state.structures}
+        lacking = [name for name in names if name not in here]
+        if lacking:
+            return [], f"The support set in the scene does not have the model's structures: {', '.join(lacking)}."
+        found = []
+        annotated: set[str] = set()
+        for case, status in zip(self.state.cases, self.statuses(), strict=True):
+            shown = set(status.annotated) & set(names)
+            if status.is_usable and shown:
+                annotated |= shown
+                found.append(CaseNodes(self.state.scan(case), self.state.annotation(case), case.sparse))
+        lacking = [name for name in names if name not in annotated]
+        if lacking:
+            return [], f"Not annotated in any scan of the support set: {', '.join(lacking)}."
+        return found, ""
+
+    def atlas_support(self, volume: Any) -> tuple[list[CaseNodes], tuple[Structure, ...]]:
+        """Other scans whose annotations can be carried over to a volume, and the structures annotated there."""
+        cases, names = [], set()
+        for case, status in zip(self.state.cases, self.statuses(), strict=True):
+            if status.is_usable and self.state.scan(case) is not volume:
+                cases.append(CaseNodes(self.state.scan(case), self.state.annotation(case), case.sparse))
+                names |= set(status.annotated)
+        return cases, tuple(structure for structure in self.state.structures if structure.name in names)
+
+    def not_annotated(self, volumes: Sequence[Any]) -> list[Any]:
+        """Those volumes in which nothing is annotated yet."""
+        statuses = zip(self.state.cases, self.statuses(), strict=True)
+        scans = [self.state.scan(case) for case, status in statuses if status.annotated]
+        done = {scan.GetID() for scan in scans if scan is not None}
+        return [volume for volume in volumes if volume.GetID() not in done]
 
     # Proposals
 

@@ -100,6 +100,22 @@ def segment(parameters: dict) -> dict:
     return {"model": parameters["model"], "scans": reports}
 
 
+def propose(parameters: dict) -> dict:
+    if parameters["method"] == "atlas":
+        for case in parameters["cases"]:
+            labels = sitk.GetArrayFromImage(sitk.ReadImage(case["annotation"]))
+            assert set(np.unique(labels)) <= {0, *(structure["value"] for structure in parameters["structures"])}
+    scans = segment({"model": "", "refine": "off", **parameters})["scans"]
+    return {"scans": [{"name": scan["name"], "output": scan["output"], "failed": []} for scan in scans]}
+
+
+def suggest(parameters: dict) -> dict:
+    scans = {entry["name"]: sitk.ReadImage(entry["scan"]).GetSize() for entry in parameters["scans"]}
+    ranking = [{"name": name, "score": 1.0, "why": "It differs most (the nearest is case 1)."} for name in scans]
+    advice = {"name": ranking[-1]["name"], "direction": "S", "slices": [], "advice": "Annotate every fourth slice."}
+    return {"ranking": ranking[::-1], "limiting_structure": None, "slices": advice}
+
+
 def main() -> int:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     say("started", kind=job["kind"])
@@ -115,6 +131,8 @@ def main() -> int:
     kinds = {
         "adapt": adapt,
         "segment": segment,
+        "propose": propose,
+        "suggest": suggest,
         "doctor": lambda _: {"checks": []},
         "backbone": lambda p: {"backbone": p["backbone"]},
     }

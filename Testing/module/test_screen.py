@@ -132,6 +132,7 @@ def test_every_disabled_button_tells_why(screen):
         (support.importButton, "Add a scan"),
         (support.annotateButton, "Add a structure first"),
         (support.proposeButton, "Add a structure first"),
+        (support.suggestButton, "No scan without an annotation"),
         (adapt.adaptButton, "Add at least one structure"),
         (segment.segmentButton, "Make a model first"),
         (segment.priorsButton, "no model"),
@@ -470,13 +471,77 @@ def test_propose_fills_and_undo_takes_it_back(screen, scene, models):
     assert "press Adapt first" in ui.proposeButton.toolTip
     models.append(Entry)
     session.notify("models")
-    click(ui.proposeButton)
+    assert ui.proposeButton.enabled
+    menu = screen.support.propose_menu
+    screen.support.fill_propose_menu()
+    assert menu_texts(menu) == ["With the model “mine”", "From the annotated scans"]
+    assert not menu.actions()[1].enabled
+    assert menu.actions()[1].toolTip == "No other scan is annotated yet."
+    menu.actions()[0].trigger()
+    assert screen.support.job_views["propose"].root.visible
+    assert not ui.proposeButton.enabled
     finish(screen)
+    assert not screen.support.job_views["propose"].root.visible
     assert ui.caseTable.item(0, 1).text() == "structure 1"
     assert ui.undoProposalButton.visible
     click(ui.undoProposalButton)
     assert ui.caseTable.item(0, 1).text() == "not annotated yet"
     assert not ui.undoProposalButton.visible
+
+
+def test_annotated_scans_propose_for_another_one(screen, scene):
+    ready_to_adapt(screen, scene)
+    session, ui = screen.session, screen.support.ui
+    session.support.add_structure("drawn nowhere")
+    session.support.add_scans([add_volume(scene, random_ct(seed=7), name="new")])
+    ui.caseTable.setCurrentCell(2, 0)
+    screen.support.fill_propose_menu()
+    assert not screen.support.propose_menu.actions()[0].enabled
+    screen.support.propose_menu.actions()[1].trigger()
+    finish(screen)
+    job = session.activity("propose").job
+    assert job.parameters["method"] == "atlas"
+    assert [entry["name"] for entry in job.parameters["cases"]] == ["case 1", "case 2"]
+    assert [entry["name"] for entry in job.parameters["structures"]] == ["structure 1", "structure 2"]
+    assert ui.caseTable.item(2, 1).text() == "2 of 3: structure 1, structure 2"
+    assert ui.undoProposalButton.visible
+
+
+def test_what_next_names_a_scan_says_why_and_selects_it(screen, scene, models):
+    ui, session = screen.support.ui, screen.session
+    session.notify("scans")
+    assert "No scan without" in ui.suggestButton.toolTip
+    ready_to_adapt(screen, scene)
+    add_volume(scene, random_ct(seed=7), name="new 1")
+    add_volume(scene, random_ct(seed=8), name="new 2")
+    add_volume(scene, np.ones((9, 9, 9), np.int16), name="an MR image")
+    screen.scene_changed()
+    click(ui.suggestButton)
+    assert screen.support.job_views["suggest"].root.visible
+    finish(screen)
+    parameters = session.activity("suggest").job.parameters
+    assert [entry["name"] for entry in parameters["scans"]] == ["scan 1", "scan 2"]
+    assert [entry["name"] for entry in parameters["cases"]] == ["case 1", "case 2"]
+    assert parameters["model"] is None
+    assert ui.suggestNote.visible
+    assert ui.suggestNote.text.startswith("Annotate “new 2” next. It differs most (the nearest is “CT 0”).")
+    assert ui.suggestNote.text.endswith("Annotate every fourth slice.")
+    assert session.state.scan(screen.support.cases.selected).GetName() == "new 2"
+    assert len(session.state.cases) == 3
+    models.append(Entry)
+    session.state.choose("model", "mine")
+    combo = screen.adapt.ui.deviceCombo
+    combo.addItem("slow", "slow")
+    session.state.choose("device", "slow")
+    click(ui.suggestButton)
+    assert session.activity("suggest").job.parameters == {}
+    activity = session.activity("suggest")
+    spin(lambda: activity.stage.value == "running")
+    assert activity.job.parameters["model"] == "mine"
+    click(screen.support.job_views["suggest"].ui.cancelButton)
+    finish(screen)
+    assert activity.stage.value == "cancelled"
+    assert not ui.suggestNote.visible
 
 
 def test_closing_the_scene_asks_and_leaves_a_clean_screen(screen, scene, models, dialogs):

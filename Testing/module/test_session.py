@@ -190,7 +190,9 @@ def test_a_proposal_fills_only_what_is_empty_and_can_be_undone(session):
     case = session.state.cases[0]
     node = draw(session, case, "structure 1")
     mine = run_steps(annotation_steps(node, volume, session.state.structures)).labels
-    session.segment([volume], options(), kind="propose")
+    with pytest.raises(FseftError, match="No other scan is annotated"):
+        session.propose(volume, {"method": "atlas"})
+    session.propose(volume, {"method": "model", "model": "mine", "structures": MODEL})
     spin(session)
     filled = run_steps(annotation_steps(node, volume, session.state.structures)).labels
     assert np.array_equal(filled == 1, mine == 1)

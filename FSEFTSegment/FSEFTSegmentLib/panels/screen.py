@@ -44,7 +44,7 @@ class Screen:
         layout.addWidget(self.root)
         self.root.setMRMLScene(session.scene)
         self.dependencies = new_dependencies(self.ui.dependenciesHost, self._dependencies_changed, log_file=_log_file())
-        self.support = SupportPanel(session, self.ui.supportHost)
+        self.support = SupportPanel(session, self.ui.supportHost, self._missing)
         self.adapt = AdaptPanel(session, self.ui.adaptHost, self._missing, self.show_storage)
         self.segment = SegmentPanel(session, self.ui.segmentHost, self._missing, self.show_library)
         self.review = ReviewPanel(
@@ -82,7 +82,18 @@ class Screen:
 
     def refresh_all(self) -> None:
         """Show everything anew."""
-        for topic in ("structures", "cases", "models", "scans", "results", "adapt", "segment", "selection"):
+        for topic in (
+            "structures",
+            "cases",
+            "models",
+            "scans",
+            "results",
+            "adapt",
+            "segment",
+            "propose",
+            "suggest",
+            "selection",
+        ):
             self.refresh(topic)
 
     def tick(self) -> None:

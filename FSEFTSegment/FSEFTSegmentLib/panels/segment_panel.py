@@ -185,7 +185,7 @@ class SegmentPanel:
         model = self.models.get(self.chosen_model)
         if mode != "paper" or model is None:
             return ""
-        reason = self.session.refinement_support(model["structures"])[1]
+        reason = self.session.support.refinement_support(model["structures"])[1]
         return _("“As published” needs the annotated scans. {reason}").format(reason=reason) if reason else ""
 
     def _show_refinements(self) -> None:
