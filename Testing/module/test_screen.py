@@ -434,6 +434,37 @@ def test_expected_volumes_are_edited_and_checked(screen, scene, models):
     assert job.parameters["priors"] == {"structure 1": {"low_ml": 12.5, "high_ml": 20.0}}
 
 
+def test_normal_adult_volumes_are_offered_with_their_source(screen, models):
+    class Spleen(Entry):
+        description = {  # noqa: RUF012
+            **Entry.description,
+            "structures": [
+                {"name": "Spleen", "value": 1, "color": [1, 0, 0], "terminology": ""},
+                {"name": "my lesion", "value": 2, "color": [0, 1, 0], "terminology": ""},
+            ],
+            "priors": {},
+        }
+
+    models.append(Spleen)
+    screen.session.notify("models")
+    ui, priors = screen.segment.ui, screen.segment.priors
+    assert not ui.presetButton.visible
+    click(ui.priorsButton)
+    assert ui.presetButton.visible
+    assert "Select a structure" in ui.presetButton.toolTip
+    ui.priorsTable.setCurrentCell(1, 0)
+    assert not ui.presetButton.enabled
+    assert "my lesion" in ui.presetButton.toolTip
+    ui.priorsTable.setCurrentCell(0, 0)
+    assert "Prassopoulos" in ui.presetButton.toolTip
+    assert priors.edited() == {}
+    click(ui.presetButton)
+    assert [ui.priorsTable.item(0, column).text() for column in (1, 2)] == ["107", "314"]
+    assert priors.edited() == {"Spleen": {"preset": True}}
+    ui.priorsTable.item(0, 2).setText("400")
+    assert priors.edited() == {"Spleen": {"low_ml": 107.0, "high_ml": 400.0}}
+
+
 def test_correct_and_export(screen, scene, models, monkeypatch, tmp_path, dialogs):
     segmented(screen, scene, models)
     review = screen.review.ui

@@ -46,7 +46,7 @@ class SegmentPanel:
             for value, text in REFINEMENTS:
                 self.ui.refineCombo.addItem(_(text), value)
         self.models: dict[str, dict[str, Any]] = {}
-        self.priors = PriorsTable(self.ui.priorsTable)
+        self.priors = PriorsTable(self.ui.priorsTable, self.ui.presetButton)
         self.results = ResultTable(self.ui.resultTable, session)
         self.job_view = JobView(session, "segment", self.ui.jobHost)
         self.ui.segmentButton.clicked.connect(guarded(self.segment))
@@ -157,7 +157,8 @@ class SegmentPanel:
         self._show_button()
 
     def _show_priors(self) -> None:
-        self.ui.priorsTable.visible = self.ui.priorsButton.checked
+        for widget in (self.ui.priorsTable, self.ui.presetButton):
+            widget.visible = self.ui.priorsButton.checked
 
     def _tick(self, on: bool) -> None:
         with silenced(self.ui.scanList):
