@@ -136,6 +136,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             scans = [segment(q, adapter, structures, source, priors, judged.calibration) for q in queries]
             row = make_row(name, seed, judged, scans, validating, learning)
             row["unlike"] = [unlike(statistics, q.support.features) for q in queries]
+            for scan, distance in zip(scans, row["unlike"], strict=True):
+                for entry in scan.values():
+                    entry["flags"]["unlike"] = distance > 1
             result["rows"].append(row)
             dice[name] = float(np.nanmean([entry["dice"] for scan in scans for entry in scan.values()]))
             print(f"{name} seed {seed}: leave-one-out {validating:.0f} s, learning {learning:.0f} s, "

@@ -4,7 +4,8 @@ Held-out scans give pairs of expected and true Dice, few of them. One line is fi
 drawn towards one, as if the expectation were right but for a constant; each structure moves that line up or down by
 its own mean error, drawn towards zero the more the fewer pairs it has. Its slope never falls below zero: what expects
 more of itself is not predicted worse. The interval comes from the errors of pairs that were left out of the fit,
-averaged with a stated error as if that had been seen a few times, and never narrower than a floor.
+averaged with a stated error as if that had been seen a few times, by Student's distribution with as many degrees of
+freedom, and is never narrower than a floor.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 PRIOR_SLOPE = 1.0
 PRIOR_SLOPE_WEIGHT = 0.04  # pull towards it: as four pairs whose expectations spread by 0.1
 OFFSET_WEIGHT = 2.0  # pairs of a structure that count as much as its having no error of its own
 PRIOR_ERROR = 0.10  # Dice; the error that is assumed before any was seen
 PRIOR_ERROR_PAIRS = 3.0  # how often it is taken as seen
-INTERVAL_DEVIATIONS = 1.645  # nine of ten results, were errors normally distributed
+INTERVAL = 0.90  # share of results that should fall into it
 POOR_DICE = 0.7  # predicted; below, a result is flagged
 FEW_PAIRS = 8  # with fewer the half width is at least FLOOR_FEW
 FLOOR_FEW, FLOOR = 0.10, 0.03  # Dice
@@ -60,6 +62,7 @@ class Calibration:
         offsets: per structure, added to it.
         error: root mean square error of pairs left out, over all structures.
         errors: the same per structure, drawn towards ``error``.
+        counts: pairs per structure.
         pairs: behind the fit.
         seen: lowest and highest expectation behind the fit.
     """
@@ -69,6 +72,7 @@ class Calibration:
     offsets: dict[str, float]
     error: float
     errors: dict[str, float]
+    counts: dict[str, int]
     pairs: int
     seen: tuple[float, float]
 
@@ -105,10 +109,9 @@ class Calibration:
         if math.isnan(expected):
             return None
         value = min(1.0, max(0.0, self.centre(structure, expected)))
-        half = max(
-            INTERVAL_DEVIATIONS * self.errors.get(structure, max(self.error, PRIOR_ERROR)),
-            FLOOR_FEW if self.pairs < FEW_PAIRS else FLOOR,
-        )
+        error = self.errors.get(structure, max(self.error, PRIOR_ERROR))
+        deviations = float(stdtrit(self.counts.get(structure, 0) + PRIOR_ERROR_PAIRS - 1, (1 + INTERVAL) / 2))
+        half = max(deviations * error, FLOOR_FEW if self.pairs < FEW_PAIRS else FLOOR)
         half += EXTRAPOLATION * max(0.0, self.seen[0] - expected, expected - self.seen[1])
         return PredictedDice(value, max(0.0, value - half), min(1.0, value + half))
 
@@ -120,6 +123,7 @@ class Calibration:
             "offsets": {name: round(value, 5) for name, value in self.offsets.items()},
             "error": round(self.error, 5),
             "errors": {name: round(value, 5) for name, value in self.errors.items()},
+            "counts": dict(self.counts),
             "pairs": self.pairs,
             "seen": [round(value, 5) for value in self.seen],
         }
@@ -140,6 +144,7 @@ class Calibration:
             {str(name): float(value) for name, value in content["offsets"].items()},
             float(content["error"]),
             {str(name): float(value) for name, value in content["errors"].items()},
+            {str(name): int(value) for name, value in content["counts"].items()},
             int(content["pairs"]),
             (float(low), float(high)),
         )
@@ -156,7 +161,8 @@ def _fit_line(pairs: Sequence[Pair]) -> Calibration:
         residuals.setdefault(pair.structure, []).append(pair.true - intercept - slope * pair.expected)
     offsets = {name: sum(values) / (len(values) + OFFSET_WEIGHT) for name, values in residuals.items()}
     seen = (float(expected.min()), float(expected.max()))
-    return Calibration(slope, intercept, offsets, 0.0, {}, len(pairs), seen)
+    counts = {name: len(values) for name, values in residuals.items()}
+    return Calibration(slope, intercept, offsets, 0.0, {}, counts, len(pairs), seen)
 
 
 def _drawn(misses: Sequence[float], prior: float) -> float:

@@ -64,7 +64,8 @@ def validate(
     """Train every method without each case in turn and score it on that case.
 
     With one case slabs of its slices are held out instead, which is weak evidence: both parts are of one patient.
-    Folds learn from a case less than the model and in fewer steps, so their figures are rather too low than too high.
+    Folds learn from a case less than the model and in fewer steps, which makes their figures low; the support set is
+    more like itself than like other patients, which makes them high.
     Zero-shot needs no training; where the backbone knows only some structures it is there to compare with on these.
 
     Args:
