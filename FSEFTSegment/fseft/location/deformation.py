@@ -133,6 +133,8 @@ def _demons(
     done, total, weight, detail = place
 
     def between_iterations() -> None:
+        if stopped:  # the library comes by once more on its way out
+            return
         try:
             reporter.progress("registration", done + weight * demons.GetElapsedIterations(), total, detail)
             reporter.check_cancelled()
