@@ -176,7 +176,14 @@ class Studio:
                 {
                     "name": s.name, "value": s.value, "volume_ml": values[number][n],
                     "expected_ml": [priors[s.name]["low_ml"], priors[s.name]["high_ml"]],
-                    "flags": flags.get((number, n), []), "predicted_dice": dice[number][n],
+                    "flags": flags.get((number, n), []),
+                    "predicted_dice": {
+                        "value": dice[number][n], "low": dice[number][n] - 0.09, "high": dice[number][n] + 0.04,
+                    },
+                    "refinement": {
+                        "action": "refined" if (number, n) == (1, 3) else "none",
+                        "why": "Its volume was below the expected range.", "before_ml": 52.1, "after_ml": 61.0,
+                    },
                 }
                 for n, s in enumerate(structures)
             ]  # fmt: skip
@@ -199,6 +206,11 @@ def main() -> int:
     studio.fill()
     studio.pretend_adapted()
     studio.shoot("2-support")
+    screen.support.ui.suggestNote.text = (
+        "Annotate “Abdomen CT 3” next. It differs clearly from the scans chosen so far (the nearest is “Abdomen CT 1”)"
+        ", and the model is unsure about it. Annotate every fourth slice of the body (20 mm)."
+    )
+    screen.support.ui.suggestNote.visible = True
     screen.support.annotate()
     studio.shoot("3-annotate", scroll_to=screen.support.ui.annotateButton)
     screen.support.annotator.close()
@@ -211,6 +223,7 @@ def main() -> int:
     studio.shoot("5-adapted", scroll_to=screen.ui.adaptSection)
     studio.pretend_results()
     screen.segment.ui.priorsButton.click()
+    screen.segment.ui.priorsTable.setCurrentCell(1, 0)
     studio.shoot("6-segment", scroll_to=screen.ui.segmentSection)
     screen.segment.ui.resultTable.setCurrentCell(2, 0)
     studio.shoot("7-review", scroll_to=screen.segment.ui.segmentButton)

@@ -156,6 +156,39 @@ def test_from_an_empty_scene_to_exported_labelmaps(scene, tmp_path, monkeypatch)
         scores = {s.name: dice(found == s.value, truths["phantom 3"][s.name]) for s in session.state.structures}
         # Random features at 8 mm: enough to know that everything is in its place.
         assert scores["liver"] > 0.3, scores
+        assert activity.job.parameters["refine"] == "default"
+        assert len(activity.job.parameters["support"]["cases"]) == 2
+        actions = {entry["refinement"]["action"] for entry in result.report["structures"]}
+        assert actions <= {"none", "refined", "refused"}
+        changed = "refined" in actions
+        assert (session.state.result_node(result, "before") is not None) == changed
+        assert segment.beforeCheck.enabled == changed
+
+        support = screen.support.ui
+        assert support.suggestButton.enabled, support.suggestButton.toolTip
+        support.suggestButton.click()
+        wait(screen)
+        activity = session.activity("suggest")
+        assert activity.failure is None, activity.log_text()
+        assert support.suggestNote.text.startswith("Annotate “phantom 3” next.")
+        assert session.state.scan(cases.selected) is volume
+
+        screen.support.fill_propose_menu()
+        for action in screen.support.propose_menu.actions():
+            assert action.enabled, action.toolTip
+        for method in ("atlas", "model"):
+            screen.support.propose(method)
+            wait(screen)
+            activity = session.activity("propose")
+            assert activity.failure is None, activity.log_text()
+            case = cases.selected
+            drafted = run_steps(
+                annotation_steps(session.state.annotation(case), volume, session.state.structures)
+            ).labels
+            score = dice(drafted == 1, truths["phantom 3"]["liver"])
+            assert score > 0.3, (method, score)
+            support.undoProposalButton.click()
+        session.support.remove_case(case)
 
         out = tmp_path / "out"
         out.mkdir()

@@ -30,7 +30,7 @@ import qt  # noqa: E402
 import slicer  # noqa: E402
 from FSEFTSegmentLib import library  # noqa: E402
 from FSEFTSegmentLib.panels import common, review_panel  # noqa: E402
-from FSEFTSegmentLib.panels.card import card_html, millilitres, structure_rows  # noqa: E402
+from FSEFTSegmentLib.panels.card import card_html, methods_table_html, millilitres, structure_rows  # noqa: E402
 from FSEFTSegmentLib.panels.dependencies_panel import DependenciesPanel  # noqa: E402
 from FSEFTSegmentLib.panels.loss_plot import thinned  # noqa: E402
 from FSEFTSegmentLib.panels.screen import Screen, run_soon  # noqa: E402
@@ -325,7 +325,8 @@ def test_segment_fills_the_table_and_a_click_goes_there(screen, scene, models):
     assert texts[0][2].startswith("52.1 → ")
     assert "below the expected range" in table.item(0, 2).toolTip()
     assert "→" not in texts[1][2]
-    assert texts[0][3:] == ["0.01 - 0.05", "0.84 (0.75–0.92)", "larger than expected"]
+    assert texts[0][3:] == ["0.01 - 0.05", "0.84 (0.75–0.92)", "!"]
+    assert table.item(0, 5).toolTip() == "larger than expected"
     assert texts[1][4] == "-"
     table.cellClicked.emit(2, 1)
     assert len(slicer.jumps[-1]) == 4
@@ -684,9 +685,16 @@ def test_the_card_shows_the_validation_with_dashes_for_what_is_unknown():
     }  # fmt: skip
     assert list(rows[1].values()) == ["structure 2", "-", "-", "-", "-"]
     text = card_html(VALIDATED).replace("&nbsp;", " ").replace("&#8209;", "-")
-    for words in ("Good. The spatial", "Annotate one more case that shows", "left out, one at a time", "<b>0.91</b>"):
+    for words in (
+        "Good. The spatial",
+        "Annotate one more case that shows",
+        "left out, one at a time",
+        "<b>spatial-adapter 0.91</b>",
+    ):
         assert words in text, words
     assert "Not validated" not in text
+    assert "0.20" in methods_table_html(VALIDATED)
+    assert methods_table_html(VALIDATED) in card_html(VALIDATED, wide=True)
     slices = {**VALIDATED, "validation": {**VALIDATED["validation"], "kind": "cross-slice"}}
     assert "slices of the one annotated scan" in card_html(slices)
 

@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from FSEFTSegmentLib import library
-from FSEFTSegmentLib.panels.card import card_html
+from FSEFTSegmentLib.panels.card import card_html, methods_table_html
 from FSEFTSegmentLib.panels.common import confirm, guarded, load_ui, on_chosen, set_reason, silenced
 from FSEFTSegmentLib.panels.job_view import JobView
 from FSEFTSegmentLib.session import Session
@@ -155,3 +155,4 @@ class AdaptPanel:
         self.ui.card.visible = show
         if show:
             self.ui.card.text = card_html(content)
+            self.ui.card.toolTip = methods_table_html(content)

@@ -14,11 +14,12 @@ from FSEFTSegmentLib.panels.common import ADVICE_COLOR, GOOD_COLOR
 DASH = "-"
 
 
-def card_html(content: Mapping[str, Any]) -> str:
+def card_html(content: Mapping[str, Any], wide: bool = False) -> str:
     """A model's result or description as rich text; parts it does not have are left out.
 
     Args:
         content: what the worker's "adapt" job returned, or a model's description.
+        wide: whether there is room for every method's Dice per structure.
     """
     name, method = str(content.get("name", "")), str(content.get("method", ""))
     parts = [f"<b>{escape(name)}</b> &nbsp;<span>{escape(method)}</span>"]
@@ -31,6 +32,8 @@ def card_html(content: Mapping[str, Any]) -> str:
         parts.append("<br><b>" + _("Next:") + f"</b> {escape(str(validation['advice']))}")
     parts.append(_structures_html(content, validation))
     parts.append(_methods_html(validation))
+    if wide:
+        parts.append(methods_table_html(content))
     if not validation.get("table"):
         parts.append(
             "<br><i>"
@@ -104,35 +107,44 @@ def _methods_html(validation: Mapping[str, Any]) -> str:
     table = validation.get("table") or {}
     if not table:
         return ""
-    between_slices = validation.get("kind") == "cross-slice"
     about = (
         _("Tested on slices of the one annotated scan that were left out.")
-        if between_slices
+        if validation.get("kind") == "cross-slice"
         else _("Tested on annotated scans that were left out, one at a time.")
     )
     text = f"<br><i>{escape(about)}</i>"
     if len(table) < 2:
         return text
-    names = list(dict.fromkeys(name for row in table.values() for name in row))
-    head = [_("Method"), _("mean Dice"), *names] if len(names) <= 4 else [_("Method"), _("mean Dice")]
-    lines = []
+    parts = []
     for method, row in table.items():
-        cells = [method, _two_digits(mean_dice(row))]
-        cells += [_two_digits((row.get(name) or {}).get("dice")) for name in head[2:]]
-        lines.append(cells)
-    chosen = [position for position, method in enumerate(table) if method == validation.get("chosen")]
-    return text + _table(head, lines, chosen)
+        words = f"{_unbroken(method)}&nbsp;{_two_digits(mean_dice(row))}"
+        parts.append(f"<b>{words}</b>" if method == validation.get("chosen") else words)
+    return text + "<br>" + _("Mean Dice:") + " " + ", ".join(parts) + "."
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], bold: Sequence[int] = ()) -> str:
+def methods_table_html(content: Mapping[str, Any]) -> str:
+    """Every method's held-out Dice per structure, "" where only one was tried."""
+    validation = content.get("validation") or {}
+    table = validation.get("table") or {}
+    if len(table) < 2:
+        return ""
+    head = [_("Structure"), *table]
+    lines = []
+    for name in dict.fromkeys(name for row in table.values() for name in row):
+        lines.append([name, *(dice_text(row.get(name) or {}) for row in table.values())])
+    return _table(head, lines)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     gap = "&nbsp;&nbsp;"
     cells = "".join(f'<th align="left">{_unbroken(text)}{gap}</th>' for text in head)
     body = ""
-    for position, row in enumerate(rows):
-        opening, closing = ("<b>", "</b>") if position in bold else ("", "")
-        body += "<tr>" + "".join(f"<td>{opening}{_unbroken(text)}{closing}{gap}</td>" for text in row) + "</tr>"
+    for name, *numbers in rows:
+        # Names may be long and break; numbers must not.
+        body += f"<tr><td>{escape(name)}{gap}</td>"
+        body += "".join(f"<td>{_unbroken(text)}{gap}</td>" for text in numbers) + "</tr>"
     return f'<table cellspacing="2" style="margin-top:4px"><tr>{cells}</tr>{body}</table>'
 
 
 def _unbroken(text: str) -> str:
-    return escape(text).replace(" ", "&nbsp;").replace("-", "&#8209;") if len(text) <= 24 else escape(text)
+    return escape(text).replace(" ", "&nbsp;").replace("-", "&#8209;")

@@ -175,4 +175,4 @@ class LibraryDialog:
         elif entry.description is None:
             self.details.text = entry.problem
         else:
-            self.details.text = card_html(entry.description)
+            self.details.text = card_html(entry.description, wide=True)

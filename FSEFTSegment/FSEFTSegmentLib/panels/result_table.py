@@ -45,8 +45,10 @@ class ResultTable:
         self._flags: list[list[str]] = []
         #: Whether results are shown as they were before refinement.
         self.before = False
-        set_columns(table, 5, (1, 2, 3, 4))
-        table.setColumnWidth(0, 78)
+        set_columns(table, 0, (2, 3, 4, 5))
+        # Scan and structure share what the numbers leave; both tell their whole name in a tool tip.
+        table.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.Stretch)
+        table.horizontalHeaderItem(5).setToolTip(_("Something to look at"))
         table.cellClicked.connect(lambda row, _column: self.jump(row))
         table.itemSelectionChanged.connect(lambda *_: session.notify("selection"))
 
@@ -85,7 +87,7 @@ class ResultTable:
             volume_text(entry),
             f"{millilitres(expected[0])} - {millilitres(expected[1])}" if expected else "-",
             predicted_text(entry.get("predicted_dice")),
-            "; ".join(flag.partition(" (")[0].partition(": ")[0] for flag in flags),
+            "!" if flags else "",
         )
         refined = refinement_of(entry)
         tips = {2: f"{texts[2]} ml\n{refined['why']}" if refined.get("why") else texts[2], 5: "\n".join(flags)}
