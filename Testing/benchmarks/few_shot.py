@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -46,6 +46,16 @@ POOL = ROOT / ".." / "shared" / "ct" / "openkbp"
 TOLERANCE_MM = 2.0
 
 
+class Annotated(Protocol):
+    """What drawing support sets and scoring need of a patient."""
+
+    scan: Scan
+    annotation: Annotation
+
+
+AnyCase = TypeVar("AnyCase", bound=Annotated)
+
+
 @dataclass
 class Case:
     """One patient: scan, reference labels and, when it serves as support, its view for training."""
@@ -56,26 +66,32 @@ class Case:
     support: SupportCase
 
 
-def load_pool(source: FeatureSource, structures: Sequence[Structure], limit: int) -> list[Case]:
-    """Read the few_shot pool, cases with most structures first, features cached."""
+def read_pool(structures: Sequence[Structure], limit: int) -> Iterator[tuple[Scan, Annotation]]:
+    """Read the few_shot pool, cases with most structures first; an annotation lists the structures it has."""
     splits = json.loads((POOL / "splits.json").read_text())
     names = splits["few_shot"]
     described = {name: json.loads((POOL / f"{name}.json").read_text()) for name in names}
     usable = {name: [s for s in structures if s.name in described[name]["usable_labels"]] for name in names}
-    cases = []
     for name in sorted(names, key=lambda n: -len(usable[n]))[:limit]:
         scan = read_scan(POOL / f"{name}_ct.nii.gz", name=name)
-        annotation = read_annotation(POOL / f"{name}_seg.nii.gz", scan, usable[name], others="background")
-        support = make_support_case(name, source.features(scan), annotation, structures)
-        cases.append(Case(name, scan, annotation, support))
+        yield scan, read_annotation(POOL / f"{name}_seg.nii.gz", scan, usable[name], others="background")
+
+
+def load_pool(source: FeatureSource, structures: Sequence[Structure], limit: int) -> list[Case]:
+    """The few_shot pool in the order of :func:`read_pool`, features cached."""
+    cases = []
+    for scan, annotation in read_pool(structures, limit):
+        support = make_support_case(scan.name, source.features(scan), annotation, structures)
+        cases.append(Case(scan.name, scan, annotation, support))
         print(f"\r{len(cases)} cases ready", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return cases
 
 
-def supports(pool: list[Case], shots: int, seeds: Sequence[int]) -> Iterator[tuple[int, list[Case]]]:
+def supports(pool: list[AnyCase], shots: int, seeds: Sequence[int]) -> Iterator[tuple[int, list[AnyCase]]]:
     """Support sets per seed; the first case has every structure, another one for every seed while there are any."""
-    complete = [case for case in pool if all(case.support.known)]
+    most = max(len(case.annotation.structures) for case in pool)
+    complete = [case for case in pool if len(case.annotation.structures) == most]
     for seed in seeds:
         first = complete[seed % len(complete)]
         others = [case for case in pool if case is not first]
@@ -83,7 +99,7 @@ def supports(pool: list[Case], shots: int, seeds: Sequence[int]) -> Iterator[tup
         yield seed, [first, *(others[i] for i in chosen)]
 
 
-def score(case: Case, labels: np.ndarray, structures: Sequence[Structure]) -> dict[str, tuple[float, float]]:
+def score(case: Annotated, labels: np.ndarray, structures: Sequence[Structure]) -> dict[str, tuple[float, float]]:
     """Dice and surface Dice per structure on the native grid."""
     spacing = case.scan.geometry.spacing[::-1]
     scores = {}
