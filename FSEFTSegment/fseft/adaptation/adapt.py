@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from fseft.adaptation.continuing import go_on_from, require_same_kind, shortened
 from fseft.adaptation.head_fitting import fit_head
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adaptation.support import SupportCase, make_support_case
@@ -76,6 +77,7 @@ def adapt(
     settings: AdaptationSettings | None = None,
     reporter: Reporter = SILENT,
     validated: bool = False,
+    previous: AdaptedModel | None = None,
 ) -> AdaptedModel:
     """Make an adapted model from annotated scans.
 
@@ -88,13 +90,18 @@ def adapt(
         settings: the protocol.
         reporter: hears phases "features", "training", and "validation" where there is one.
         validated: leave-one-out validation of a fixed method, beside zero-shot; "auto" always validates.
+        previous: a model to go on from, with few steps; its method comes before ``method``.
 
     Raises:
         InputError: for unusable scans, annotations or combinations, each with its own code.
+        ModelError: "previous-model-does-not-fit".
     """
     check_name(name)
+    method = method if previous is None else previous.method
     chosen = None if method == AUTO else find_method(method)
     settings = settings or AdaptationSettings()
+    if previous is not None and chosen is not None:
+        require_same_kind(previous, chosen, source.specification)
     structures = check_structures(structures)
     if chosen is not None and chosen.learning_rate == 0:
         require_base(structures, source.specification)
@@ -109,8 +116,10 @@ def adapt(
         support = [entry.case for entry in loaded]
         validation, chosen = validate_for_model(chosen, structures, support, source, settings, reporter)
     started = time.monotonic()
+    if previous is not None:
+        settings = shortened(settings)
     adapter, curve = make_trained_adapter(
-        chosen, structures, [entry.case for entry in loaded], source, settings, source.compute, reporter
+        chosen, structures, [entry.case for entry in loaded], source, settings, source.compute, reporter, previous
     )
     return AdaptedModel(
         name=name,
@@ -135,23 +144,39 @@ def make_trained_adapter(
     settings: AdaptationSettings,
     compute: Compute,
     reporter: Reporter = SILENT,
+    previous: AdaptedModel | None = None,
 ) -> tuple[Adapter, TrainingCurve]:
     """Initialise and train one adapter on loaded cases; the shared core of adaptation and validation."""
+    adapter = initial_adapter(method, structures, cases, source, settings, previous)
+    if method.learning_rate == 0:
+        return adapter.eval(), TrainingCurve(stopped="not trained")
+    rate = method.learning_rate if settings.learning_rate is None else settings.learning_rate
+    names = [structure.name for structure in structures]
+    return adapter, train_adapter(adapter, cases, names, rate, settings, compute, reporter)
 
+
+def initial_adapter(
+    method: Method,
+    structures: Sequence[Structure],
+    cases: Sequence[SupportCase],
+    source: FeatureSource,
+    settings: AdaptationSettings,
+    previous: AdaptedModel | None = None,
+) -> Adapter:
+    """An adapter as training starts with it: pretrained rows, a fitted head, or what a previous model had learnt."""
     # Not the global stream's state: a model depends on its seed and its input alone.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         adapter = make_adapter(method, source.specification, structures)
         start_from_pretrained(adapter, source.head, source.specification, structures, settings.background)
-        if method.learning_rate == 0:
-            return adapter.eval(), TrainingCurve(stopped="not trained")
-        if settings.head_start == "fitted":
-            base = [pretrained_row(s, source.specification) is not None for s in structures]
-            fit_head(adapter.head, cases, base, np.random.default_rng(settings.seed + FIT_SEED))
-        rate = method.learning_rate if settings.learning_rate is None else settings.learning_rate
-        names = [structure.name for structure in structures]
-        curve = train_adapter(adapter, cases, names, rate, settings, compute, reporter)
-    return adapter, curve
+    if method.learning_rate == 0:
+        return adapter
+    if settings.head_start == "fitted":
+        base = [pretrained_row(s, source.specification) is not None for s in structures]
+        fit_head(adapter.head, cases, base, np.random.default_rng(settings.seed + FIT_SEED))
+    if previous is not None:
+        go_on_from(adapter, structures, previous)
+    return adapter
 
 
 def check_structures(structures: Sequence[Structure]) -> tuple[Structure, ...]:

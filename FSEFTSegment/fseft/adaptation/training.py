@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,9 @@ from fseft.adaptation.support import SupportCase, sample_crops
 from fseft.adapters.adapter import Adapter
 from fseft.compute import Compute
 from fseft.reporting import SILENT, Reporter
+
+#: Called after every epoch with its number from 0 on and the optimiser.
+AfterEpoch = Callable[[int, torch.optim.Optimizer], None]
 
 
 @dataclass
@@ -40,6 +43,7 @@ def train_adapter(
     settings: AdaptationSettings,
     compute: Compute,
     reporter: Reporter = SILENT,
+    after_epoch: AfterEpoch | None = None,
 ) -> TrainingCurve:
     """Train an adapter in place on the support set.
 
@@ -51,6 +55,7 @@ def train_adapter(
         settings: the protocol.
         compute: device; training is in single precision (the adapter is small and the crops are cached).
         reporter: hears phase "training" and metric "loss".
+        after_epoch: a further step of each epoch, with that epoch's learning rate.
 
     Returns:
         The training curve.
@@ -72,6 +77,8 @@ def train_adapter(
             losses.append(loss)
             per_structure.append(dice)
             reporter.check_cancelled()
+        if after_epoch is not None:
+            after_epoch(epoch, optimiser)
         schedule.step()
         _record(curve, losses, per_structure, names)
         reporter.metric("loss", epoch + 1, curve.loss[-1])

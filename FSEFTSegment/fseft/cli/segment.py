@@ -19,7 +19,7 @@ Scans are files (NIfTI, NRRD, MHA), DICOM folders, or --folder with several of e
 Examples:
   fseft segment my-model ct.nii.gz --output result.seg.nrrd
   fseft segment my-model --folder new-scans/ --output results/ --format .nii.gz
-  fseft segment my-model dicom-folder/ --output results/ --prior liver=1200..1800ml"""
+  fseft segment my-model dicom-folder/ --output results/ --prior liver=1200..1800ml --refine default"""
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _PRIOR = re.compile(r"^(?P<name>.+)=(?P<low>[\d.]+)\.\.(?P<high>[\d.]+?)\s*(ml)?$")
@@ -34,6 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="a labelmap file for one scan, else a folder")
     parser.add_argument("--format", choices=[".seg.nrrd", ".nii.gz", ".nrrd", ".mha"], default=".seg.nrrd")
     parser.add_argument("--prior", action="append", metavar="NAME=LOW..HIGHml|preset", help="expected volume")
+    parser.add_argument(
+        "--refine",
+        choices=["off", "default", "paper"],
+        default="off",
+        help="bring volumes that leave their expected range back into it; 'paper' is the published way, slow",
+    )
+    parser.add_argument(
+        "--support", type=Path, help="annotated scans for --refine: a folder or CSV as 'fseft adapt' takes them"
+    )
     parser.add_argument("--largest", action="store_true", help="keep only each structure's largest component")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with volumes and slices")
     parser.add_argument("--overwrite", action="store_true", help="replace existing results")
@@ -73,11 +82,16 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
         if output.exists() and not options.overwrite:
             raise InputError("output-exists", f"{output} already exists.", "Add --overwrite, or choose another output.")
         entries.append({"scan": str(scan), "output": str(output), "name": scan_stem(scan), "series": options.series})
+        if options.refine != "off":
+            name = scan_stem(output) if not output.name.lower().endswith(".seg.nrrd") else output.name[:-9]
+            entries[-1]["before"] = str(output.with_name(f"{name}.before{output.name[len(name) :]}"))
     return {
         "model": options.model,
         "scans": entries,
         "priors": dict(_prior(text) for text in options.prior or []),
         "keep_largest": options.largest,
+        "refine": options.refine,
+        "support": _support(options),
         "report": None if options.report is None else str(options.report),
         "device": options.device,
     }
@@ -105,6 +119,17 @@ def scan_stem(path: Path) -> str:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
     return path.resolve().name
+
+
+def _support(options: argparse.Namespace) -> dict[str, Any]:
+    from fseft.cli.support_set import collect_support_set
+
+    if options.support is None:
+        return {}
+    table = options.support.suffix.lower() == ".csv"
+    chosen = {"folder": None if table else options.support, "csv": options.support if table else None}
+    cases, structures = collect_support_set(argparse.Namespace(case=None, structure=None, sparse=None, **chosen))
+    return {"cases": cases, "structures": structures}
 
 
 def _prior(text: str) -> tuple[str, dict[str, Any]]:

@@ -1,9 +1,10 @@
 """The job "segment".
 
-Parameters: ``model`` name or folder; ``scans`` [{``scan``, ``output``, ``name``, ``series``}]; ``priors``
-{structure: {``low_ml``, ``high_ml``}} edited ranges, or {structure: {``preset``: true}} of
-:mod:`fseft.priors.presets`; ``report`` an HTML page to write, or null; ``keep_largest``; ``device``; ``refine``, only
-"off" so far.
+Parameters: ``model`` name or folder; ``scans`` [{``scan``, ``output``, ``name``, ``series``, ``before``: labelmap to
+write if refinement changed something}]; ``priors`` {structure: {``low_ml``, ``high_ml``}} edited ranges, or
+{structure: {``preset``: true}} of :mod:`fseft.priors.presets`; ``report`` an HTML page to write, or null;
+``keep_largest``; ``device``; ``refine`` "off"|"default"|"paper"; ``support`` {``cases``, ``structures``} as in the job
+"adapt": annotated scans that keep refinement honest, which "paper" needs.
 """
 
 from __future__ import annotations
@@ -11,27 +12,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fseft.adaptation.adapt import load_cases
 from fseft.compute import choose_compute
 from fseft.errors import InputError
 from fseft.features.source import FeatureSource
+from fseft.jobs.adapt_job import read_case, read_structure
 from fseft.jobs.job import Parameters
-from fseft.models.adapted_model import SizePrior, load_model, read_description
+from fseft.models.adapted_model import AdaptedModel, SizePrior, load_model, read_description
 from fseft.models.library import find_model
 from fseft.priors.presets import require_preset
 from fseft.report.segment_report import write_segment_report
 from fseft.reporting import Reporter
 from fseft.segmentation.segment import Query, segment_files
+from fseft.transduction.ways import Refining
 
 
 def run_segment(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     """Run the job; returns one report per scan."""
     parameters = Parameters(values)
-    if parameters.text("refine", "off") != "off":
-        raise InputError(
-            "refinement-unavailable",
-            "This version does not refine segmentations by size priors yet.",
-            "Segment without refinement; volumes outside the expected range are flagged.",
-        )
     folder = find_model(parameters.text("model"))
     queries = [read_query(entry) for entry in parameters.each("scans")]
     if not queries:
@@ -41,9 +39,8 @@ def run_segment(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     source = FeatureSource.of_backbone(str(read_description(folder)["backbone"]), compute)
     model = load_model(folder, source.specification)
     priors = {name: read_prior(name, entry) for name, entry in parameters.mapping("priors").items()}
-    reports = segment_files(
-        queries, model, source, priors, largest_component=parameters.flag("keep_largest"), reporter=reporter
-    )
+    refining = read_refining(parameters, model, source, reporter)
+    reports = segment_files(queries, model, source, priors, parameters.flag("keep_largest"), reporter, refining)
     page = parameters.optional_text("report")
     if page is not None:
         files = [(query.scan, query.series) for query in queries]
@@ -54,7 +51,42 @@ def run_segment(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
 def read_query(entry: Parameters) -> Query:
     """A scan of a job."""
     scan = Path(entry.text("scan"))
-    return Query(scan, Path(entry.text("output")), entry.text("name", scan.name), entry.optional_text("series"))
+    return Query(
+        scan,
+        Path(entry.text("output")),
+        entry.text("name", scan.name),
+        entry.optional_text("series"),
+        _path(entry, "before"),
+    )
+
+
+def _path(entry: Parameters, name: str) -> Path | None:
+    text = entry.optional_text(name)
+    return Path(text) if text else None
+
+
+def read_refining(parameters: Parameters, model: AdaptedModel, source: FeatureSource, reporter: Reporter) -> Refining:
+    """Whether and how to refine, with the annotated scans where the job names them.
+
+    Raises:
+        InputError: "refinement-unknown", "refinement-needs-support", "refinement-support-does-not-fit", and whatever
+            is wrong with the support set.
+    """
+    mode = parameters.text("refine", "off")
+    given = Parameters(parameters.raw("support"), "support.")
+    cases = [read_case(entry) for entry in given.each("cases")]
+    if mode == "off" or not cases:
+        return Refining(mode)
+    by_name = {structure.name: structure for structure in map(read_structure, given.each("structures"))}
+    missing = [structure.name for structure in model.structures if structure.name not in by_name]
+    if missing:
+        raise InputError(
+            "refinement-support-does-not-fit",
+            f"The annotated scans do not have the model's structures: {', '.join(missing)}.",
+            "Give the scans that the model was made from.",
+        )
+    structures = [by_name[structure.name] for structure in model.structures]
+    return Refining(mode, [entry.case for entry in load_cases(cases, structures, source, reporter)])
 
 
 def read_prior(name: str, entry: Parameters) -> SizePrior:

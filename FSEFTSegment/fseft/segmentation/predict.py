@@ -20,8 +20,8 @@ from fseft.segmentation.slabs import slab_labels
 
 SLAB_BYTES = 250_000_000  # of float32 probabilities held at once
 
-#: Hears every scored block's (outputs, x, y, z) probabilities once; blocks do not overlap.
-Witness = Callable[[np.ndarray], None]
+#: Hears every scored block, its network box and (outputs, x, y, z) probabilities, once; blocks do not overlap.
+Witness = Callable[[Box, np.ndarray], None]
 
 
 def predict_labels(
@@ -106,7 +106,7 @@ def _network_slabs(
             where[network_axis] = slice(box[network_axis][0] - first, box[network_axis][1] - first)
             scored[:, where[0], where[1], where[2]] = block
             if witness is not None:
-                witness(block)
+                witness(box, block)
         last_plane = scored[_plane(network_axis, -1)].copy()
         content = [grid.axes[n].content for n in grid.scan_order]
         content[0] = min(high, content[0]) - first

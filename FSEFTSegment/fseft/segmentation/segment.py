@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,24 @@ import numpy as np
 
 from fseft.compute import Compute
 from fseft.features.source import FeatureSource
+from fseft.features.volume import FeatureVolume
 from fseft.files import replace_whole
-from fseft.models.adapted_model import AdaptedModel, SizePrior, current_versions
+from fseft.models.adapted_model import AdaptedModel, SizePrior
+from fseft.quality.confidence import Confidence, ConfidenceTally
+from fseft.quality.typicality import unlike
 from fseft.reporting import SILENT, Reporter
 from fseft.scan.reading import read_scan
 from fseft.scan.scan import Scan
 from fseft.scan.writing import write_labelmap
 from fseft.segmentation.components import keep_largest
-from fseft.segmentation.flags import flags_of
 from fseft.segmentation.predict import predict_labels
+from fseft.segmentation.report import make_report, report_path
+from fseft.segmentation.scoring import Box
 from fseft.segmentation.volumes import StructureVolume, measure
+from fseft.transduction.apply import Refinement, refine_labels
+from fseft.transduction.plan import Outcome
+from fseft.transduction.survey import Survey
+from fseft.transduction.ways import OFF, Refining
 
 
 @dataclass(frozen=True)
@@ -34,12 +42,14 @@ class Query:
         output: labelmap to write; its suffix chooses NIfTI, NRRD, MHA or ``.seg.nrrd``.
         name: for messages and the report.
         series: DICOM series, where the folder holds several.
+        before: where to write the labelmap before refinement; written only when refinement changed something.
     """
 
     scan: Path
     output: Path
     name: str
     series: str | None = None
+    before: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -49,12 +59,22 @@ class Segmentation:
     Attributes:
         labels: (z, y, x) on the scan's grid, with the structures' own label values.
         sizes: per structure, in the model's order.
+        confidence: of the prediction before refinement, in that order.
+        features: the scan's.
+        outcomes: of refinement, in that order; empty without refinement.
+        before: the labels before refinement, None when nothing changed.
+        unlike: distance from the support set as a multiple of what is usual there; nan when unknown.
         seconds: wall time by phase.
     """
 
     labels: np.ndarray
     sizes: list[StructureVolume]
-    seconds: dict[str, float]
+    confidence: list[Confidence]
+    features: FeatureVolume
+    outcomes: list[Outcome] = field(default_factory=list)
+    before: np.ndarray | None = None
+    unlike: float = float("nan")
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def segment_scan(
@@ -63,6 +83,8 @@ def segment_scan(
     source: FeatureSource,
     largest_component: bool = False,
     reporter: Reporter = SILENT,
+    refining: Refining = OFF,
+    priors: Mapping[str, SizePrior] | None = None,
 ) -> Segmentation:
     """Segment one scan in memory.
 
@@ -71,19 +93,48 @@ def segment_scan(
         model: an adapted model for the source's backbone.
         source: feature volumes.
         largest_component: keep only each structure's largest 26-connected component.
-        reporter: hears phases "features" and "segmentation".
+        reporter: hears phases "features", "segmentation" and "refinement".
+        refining: whether and how to refine.
+        priors: expected volumes by structure name; the model's by default.
     """
-    clock = time.monotonic()
+    clock = _Clock()
     features = source.features(scan, reporter)
-    seconds = {"features": time.monotonic() - clock}
-    clock = time.monotonic()
-    labels = predict_labels(model.adapter, features, _adapter_compute(source.compute), reporter, scan.name)
+    clock.lap("features")
+    compute = _adapter_compute(source.compute)
+    survey, tally = Survey(model.adapter.head.outputs), ConfidenceTally(len(model.structures))
+
+    def witness(box: Box, probabilities: np.ndarray) -> None:
+        survey.add(box, probabilities)
+        tally.add(probabilities)
+
+    labels = predict_labels(model.adapter, features, compute, reporter, scan.name, witness=witness)
+    values = range(1, len(model.structures) + 1)
     if largest_component:
-        keep_largest(labels, len(model.structures))
-    sizes = measure(labels, range(1, len(model.structures) + 1), scan.geometry)
-    labels = _with_own_values(labels, model)
-    seconds["segmentation"] = time.monotonic() - clock
-    return Segmentation(labels, sizes, seconds)
+        keep_largest(labels, len(values))
+    sizes = measure(labels, values, scan.geometry)
+    clock.lap("segmentation")
+    refinement = Refinement(labels, [])
+    if refining.mode != "off":
+        known = model.priors if priors is None else priors
+        expected = [known.get(structure.name) for structure in model.structures]
+        refinement = refine_labels(
+            refining, model, source, features, labels, sizes, survey, expected, compute, reporter
+        )
+        if refinement.labels is not labels:
+            if largest_component:
+                keep_largest(refinement.labels, len(values))
+            sizes = measure(refinement.labels, values, scan.geometry)
+        clock.lap("refinement")
+    return Segmentation(
+        _with_own_values(refinement.labels, model),
+        sizes,
+        tally.results(),
+        features,
+        refinement.outcomes,
+        None if refinement.labels is labels else _with_own_values(labels, model),
+        unlike(model.quality.get("typicality", {}), features),
+        clock.seconds,
+    )
 
 
 def segment_files(
@@ -93,6 +144,7 @@ def segment_files(
     priors: Mapping[str, SizePrior] | None = None,
     largest_component: bool = False,
     reporter: Reporter = SILENT,
+    refining: Refining = OFF,
 ) -> list[dict[str, Any]]:
     """Segment scans from disk to labelmaps with a JSON report beside each.
 
@@ -105,6 +157,7 @@ def segment_files(
         priors: size priors that replace the model's, by structure name.
         largest_component: see :func:`segment_scan`.
         reporter: hears phase "scans" besides those of :func:`segment_scan`.
+        refining: whether and how to refine.
 
     Returns:
         The reports, one per query.
@@ -113,62 +166,38 @@ def segment_files(
     reports = []
     for number, query in enumerate(queries):
         reporter.progress("scans", number, len(queries), query.name)
-        clock = time.monotonic()
+        clock = _Clock()
         scan = read_scan(query.scan, series=query.series, name=query.name)
-        reading = time.monotonic() - clock
-        result = segment_scan(scan, model, source, largest_component, reporter)
-        clock = time.monotonic()
+        clock.lap("reading")
+        result = segment_scan(scan, model, source, largest_component, reporter, refining, expected)
+        clock = _Clock({**clock.seconds, **result.seconds})
+        kept = query.before if result.before is not None else None
+        if kept is not None and result.before is not None:
+            write_labelmap(result.before, scan.geometry, kept, model.structures)
         write_labelmap(result.labels, scan.geometry, query.output, model.structures)
-        seconds = {"reading": reading, **result.seconds, "writing": time.monotonic() - clock}
-        report = make_report(query, model, result, expected, seconds)
+        clock.lap("writing")
+        report = make_report(query.name, model, result, expected, clock.seconds)
         path = report_path(query.output)
         with replace_whole(path) as partial:
             partial.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        reports.append({**report, "output": str(query.output), "report": str(path)})
+        before = None if kept is None else {"output": str(kept)}
+        reports.append({**report, "output": str(query.output), "report": str(path), "before": before})
     reporter.progress("scans", len(queries), len(queries))
     return reports
 
 
-def make_report(
-    query: Query,
-    model: AdaptedModel,
-    result: Segmentation,
-    priors: Mapping[str, SizePrior],
-    seconds: Mapping[str, float],
-) -> dict[str, Any]:
-    """The JSON report of one segmented scan: volumes, expectations, flags, times and identities."""
-    structures = []
-    for structure, size in zip(model.structures, result.sizes, strict=True):
-        prior = priors.get(structure.name)
-        structures.append(
-            {
-                "name": structure.name,
-                "value": structure.value,
-                "volume_ml": round(size.volume_ml, 4),
-                "expected_ml": None if prior is None else [round(prior.low_ml, 4), round(prior.high_ml, 4)],
-                "flags": flags_of(size, prior),
-                "centre_index": size.centre,
-            }
-        )
-    return {
-        "format": "fseft-segmentation",
-        "version": 1,
-        "name": query.name,
-        "structures": structures,
-        "model": {"name": model.name, "method": model.method, "shots": model.shots, "created": model.created},
-        "backbone": {"id": model.backbone, "sha256": model.backbone_sha256},
-        "seconds": {phase: round(value, 2) for phase, value in seconds.items()},
-        "versions": current_versions(),
-    }
+class _Clock:
+    """Wall time by phase."""
 
+    def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
+        self.seconds = dict(seconds or {})
+        self._since = time.monotonic()
 
-def report_path(output: Path) -> Path:
-    """Where a labelmap's report goes: beside it, ending in ``.report.json``."""
-    name = output.name
-    for suffix in (".nii.gz", ".seg.nrrd"):
-        if name.lower().endswith(suffix):
-            return output.with_name(name[: -len(suffix)] + ".report.json")
-    return output.with_name(output.stem + ".report.json")
+    def lap(self, phase: str) -> None:
+        """Everything since the last lap was this phase."""
+        now = time.monotonic()
+        self.seconds[phase] = now - self._since
+        self._since = now
 
 
 def _with_own_values(labels: np.ndarray, model: AdaptedModel) -> np.ndarray:

@@ -1,0 +1,39 @@
+"""Whether and how a segmentation is refined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fseft.adaptation.support import SupportCase
+from fseft.errors import InputError
+
+MODES = ("off", "default", "paper")
+
+
+@dataclass(frozen=True)
+class Refining:
+    """Settings of refinement.
+
+    Attributes:
+        mode: "off", "default" (this project's), or "paper" (to the letter; needs the support set).
+        support: annotated scans with cached features, in the model's structures.
+    """
+
+    mode: str = "off"
+    support: Sequence[SupportCase] = ()
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InputError(
+                "refinement-unknown", f"There is no refinement {self.mode!r}.", f"Choose one of: {', '.join(MODES)}."
+            )
+        if self.mode == "paper" and not self.support:
+            raise InputError(
+                "refinement-needs-support",
+                "The published refinement trains on the annotated scans again, and none are given.",
+                "Give the support set, or refine with 'default', which does not need it.",
+            )
+
+
+OFF = Refining()
