@@ -325,7 +325,7 @@ def test_segment_fills_the_table_and_a_click_goes_there(screen, scene, models):
     assert texts[0][2].startswith("52.1 → ")
     assert "below the expected range" in table.item(0, 2).toolTip()
     assert "→" not in texts[1][2]
-    assert texts[0][3:] == ["0.01 - 0.05", "0.84 (0.75–0.92)", "!"]
+    assert texts[0][3:] == ["0.01–0.05", "0.84 (0.75–0.92)", "!"]
     assert table.item(0, 5).toolTip() == "larger than expected"
     assert texts[1][4] == "-"
     table.cellClicked.emit(2, 1)
@@ -560,6 +560,8 @@ def test_what_next_names_a_scan_says_why_and_selects_it(screen, scene, models):
     assert ui.suggestNote.text.endswith("Annotate every fourth slice.")
     assert session.state.scan(screen.support.cases.selected).GetName() == "new 2"
     assert len(session.state.cases) == 3
+    screen.session.support.notify("cases")
+    assert ui.suggestNote.visible
     models.append(Entry)
     session.state.choose("model", "mine")
     combo = screen.adapt.ui.deviceCombo

@@ -88,6 +88,7 @@ def _adapt(screen, name):
     screen.adapt.ui.nameEdit.text = name
     screen.session.state.choose("name", name)
     screen.session.state.choose("method", "linear-probe")
+    screen.session.state.choose("validate", True)
     screen.session.state.choose("device", "cpu")
     screen.session.notify("models")
     _click(screen.adapt.ui.adaptButton)
@@ -95,6 +96,77 @@ def _adapt(screen, name):
     activity = screen.session.activity("adapt")
     _require(activity.failure is None, f"Adapt ends well: {activity.describe()}")
     return activity
+
+
+def _check_refinement(session):
+    """What refinement says of each structure, and that what it changed can be compared."""
+    for result in session.state.results:
+        entries = result.report["structures"]
+        _require(all(entry["refinement"] for entry in entries), "refinement tells what it did to each structure")
+        for entry in entries:
+            print(f"    {entry['name']}: {entry['refinement']['action']} {entry['refinement']['why']}", flush=True)
+        changed = any(entry["refinement"]["action"] == "refined" for entry in entries)
+        before = session.state.result_node(result, "before")
+        _require((before is not None) == changed, "the result before refinement is kept where it was changed")
+
+
+def _compare(screen):
+    """Switch to the results before refinement and back, where there are any."""
+    session, check = screen.session, screen.segment.ui.beforeCheck
+    pairs = [[session.state.result_node(r, role) for role in ("result", "before")] for r in session.state.results]
+    pairs = [pair for pair in pairs if pair[1] is not None]
+    if not pairs:
+        _require(not check.enabled and check.toolTip != "", "with no change there is nothing to compare")
+        return
+    for wanted in ([False, True], [True, False]):
+        _click(check)
+        shown = [[bool(node.GetDisplayNode().GetVisibility()) for node in pair] for pair in pairs]
+        _require(all(pair == wanted for pair in shown), "before and after refinement are switched")
+
+
+def _roll_back(screen, name):
+    """Go back to the model as it was before the second Adapt, and forth again."""
+    from fseft.models.versions import list_versions, roll_back
+    from FSEFTSegmentLib import library
+
+    def entry():
+        return next(entry for entry in library.models() if entry.name == name)
+
+    screen.show_library()
+    dialog = screen._library
+    dialog.table.setCurrentCell([e.name for e in dialog.entries].index(name), 0)
+    _require(dialog.buttons["roll back"].enabled, "the library offers the earlier version")
+    dialog.fill_versions()
+    _require(len(dialog.versions_menu.actions()) == 1, "and lists it")
+    made = entry().description["created"]
+    earlier = list_versions(entry().folder)[0]
+    for version in (earlier.description["created"], made):
+        roll_back(entry().folder)
+        screen.session.notify("models")
+        dialog.refresh()
+        _require(entry().description["created"] == version, f"the model is that of {version}")
+    dialog.dialog.accept()
+
+
+def _help_annotating(screen, scan):
+    """What to annotate next, and a draft of it."""
+    session = screen.session
+    _click(screen.support.ui.suggestButton)
+    _wait(screen)
+    activity = session.activity("suggest")
+    _require(activity.failure is None, f"What next? ends well: {activity.describe()}")
+    _require(screen.support.ui.suggestNote.text.startswith("Annotate"), screen.support.ui.suggestNote.text)
+    session.support.add_scans([scan])
+    screen.support.cases.select(next(case for case in session.state.cases if session.state.scan(case) is scan))
+    for method in ("model", "atlas"):
+        screen.support.propose(method)
+        _wait(screen)
+        activity = session.activity("propose")
+        _require(activity.failure is None, f"Propose ({method}) ends well: {activity.describe()}")
+        status = screen.support.cases.statuses[len(session.state.cases) - 1]
+        _require("liver" in status.annotated, f"a draft ({method}) is there")
+        _click(screen.support.ui.undoProposalButton)
+    session.support.remove_case(screen.support.cases.selected)
 
 
 def _segment(screen, volumes, refine):
@@ -140,12 +212,16 @@ def _run(folder):
 
     _adapt(screen, "self test")
     _picture(folder, "3-adapted")
+    table = session.state.choice("card", {})["validation"]["table"]
+    _require("linear-probe" in table, "the model is checked by leaving cases out")
     queries = [_phantom_volume(seed, False) for seed in (3, 4)]
     screen.scene_changed()
     volumes = [query[0] for query in queries]
     for refine in ("off", "default"):
         _segment(screen, volumes, refine)
         _require(len(session.state.results) == 2, "each scan has one result, replaced by the second run")
+    _check_refinement(session)
+    _compare(screen)
     screen.segment.results.jump(0)
     _picture(folder, "4-segmented")
     for result, (volume, _none, truth) in zip(session.state.results, queries, strict=True):
@@ -170,6 +246,8 @@ def _run(folder):
     _require(len(session.state.cases) == 3, "a corrected result joins the support set")
     screen.support.annotator.close()
     _adapt(screen, "self test")
+    _roll_back(screen, "self test")
+    _help_annotating(screen, queries[1][0])
 
     scene_file = os.path.join(folder, "scene.mrb")
     _require(slicer.util.saveScene(scene_file), "the scene is saved")

@@ -98,7 +98,7 @@ def _structures_html(content: Mapping[str, Any], validation: Mapping[str, Any]) 
     if not validation.get("table"):
         head = [_("Structure"), _("Expected (ml)")]
         return _table(head, [[row["name"], row["volume"]] for row in rows])
-    head = [_("Structure"), "Dice", _("Surface"), _("Off by (ml)"), _("Expected (ml)")]
+    head = [_("Structure"), "Dice", _("Surface"), _("Error (ml)"), _("Expected (ml)")]
     return _table(head, [[row[key] for key in ("name", "dice", "surface", "error", "volume")] for row in rows])
 
 
@@ -136,7 +136,7 @@ def methods_table_html(content: Mapping[str, Any]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    gap = "&nbsp;&nbsp;"
+    gap = "&nbsp;"
     cells = "".join(f'<th align="left">{_unbroken(text)}{gap}</th>' for text in head)
     body = ""
     for name, *numbers in rows:

@@ -45,9 +45,7 @@ class ResultTable:
         self._flags: list[list[str]] = []
         #: Whether results are shown as they were before refinement.
         self.before = False
-        set_columns(table, 0, (2, 3, 4, 5))
-        # Scan and structure share what the numbers leave; both tell their whole name in a tool tip.
-        table.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.Stretch)
+        set_columns(table, 0, (1, 2, 3, 4, 5))
         table.horizontalHeaderItem(5).setToolTip(_("Something to look at"))
         table.cellClicked.connect(lambda row, _column: self.jump(row))
         table.itemSelectionChanged.connect(lambda *_: session.notify("selection"))
@@ -77,6 +75,12 @@ class ResultTable:
                 self._fill_row(position, name, entry, flags)
             if 0 <= row < len(cells):
                 self.table.setCurrentCell(row, 0)
+        # With one scan its name says nothing, and the room is better used.
+        self.table.setColumnHidden(0, len(self.session.state.results) < 2)
+        header = self.table.horizontalHeader()
+        several = len(self.session.state.results) > 1
+        mode = qt.QHeaderView.ResizeToContents if several else qt.QHeaderView.Stretch
+        header.setSectionResizeMode(1, mode)
         fit_height(self.table, 2, 9)
 
     def _fill_row(self, position: int, scan: str, entry: dict[str, Any], flags: list[str]) -> None:
@@ -85,7 +89,7 @@ class ResultTable:
             scan,
             str(entry["name"]),
             volume_text(entry),
-            f"{millilitres(expected[0])} - {millilitres(expected[1])}" if expected else "-",
+            f"{millilitres(expected[0])}–{millilitres(expected[1])}" if expected else "-",
             predicted_text(entry.get("predicted_dice")),
             "!" if flags else "",
         )

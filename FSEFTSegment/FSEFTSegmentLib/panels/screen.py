@@ -144,6 +144,7 @@ class Screen:
     def scene_closing(self) -> None:
         """The scene is about to go: jobs that need its nodes end, a model being made may go on."""
         self.support.annotator.forget_scene()
+        self.support.ui.suggestNote.visible = False
         self.session.support.forget()
         for kind in list(self.session.activities):
             activity = self.session.activities[kind]

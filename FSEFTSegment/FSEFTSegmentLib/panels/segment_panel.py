@@ -201,7 +201,10 @@ class SegmentPanel:
             mode = str(combo.itemData(row))
             reason = self._refinement_reason(mode)
             combo.setItemData(row, reason or tips[mode], qt.Qt.ToolTipRole)
-            combo.model().item(row).setEnabled(not reason)
+            model = combo.model()
+            if hasattr(model, "item"):
+                # Only greys the entry: the Segment button tells the reason wherever the model is not shown as such.
+                model.item(row).setEnabled(not reason)
 
     def _remember(self) -> None:
         state, ui = self.session.state, self.ui
