@@ -38,7 +38,7 @@ def choose(table: Table, candidates: Sequence[str], held_out: str) -> tuple[str,
     chosen = next(name for name in means if means[name] >= means[best] - TIE)
     score = f"mean Dice {means[chosen]:.3f} on {held_out}"
     if len(means) == 1:
-        reason = f"{spoken(chosen)} reaches a {score}"
+        reason = f"{spoken(chosen)} reaches a mean Dice of {means[chosen]:.3f} on {held_out}"
     elif chosen != best:
         reason = f"{spoken(chosen)} is as good as {spoken(best)} ({score}, against {means[best]:.3f}) and simpler"
     else:
