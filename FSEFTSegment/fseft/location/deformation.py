@@ -16,7 +16,7 @@ from fseft.reporting import SILENT, Reporter
 from fseft.scan.geometry import Geometry
 
 #: (block of voxels per axis, iterations): at twice the coarse spacing, then at it.
-LEVELS = ((2, 40), (1, 25))
+LEVELS = ((2, 80), (1, 25))
 #: Standard deviation in voxels of the Gaussian that smooths the whole field after every iteration.
 FIELD_SIGMA = 1.5
 #: The same for each update.

@@ -74,6 +74,9 @@ class Carrier:
         shape = tuple(part.stop - part.start for part in box)
         if crop is None:
             return np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        if self.annotation.annotated is None and self._shows(box):
+            mask = (self.annotation.labels[crop] == value).astype(np.float32)
+            return self._sample(mask, crop, box), np.ones(shape, np.float32)
         known = np.ones(tuple(part.stop - part.start for part in crop), dtype=np.float32)
         if self.annotation.annotated is not None:
             known *= np.broadcast_to(self.annotation.annotated, self.support.array_shape)[crop]
@@ -123,12 +126,22 @@ class Carrier:
                 reach = np.maximum(reach, jumps.max(axis=1))
         return reach
 
-    def _crop_for(self, box: Box) -> Box | None:
-        """The part of the support that a box of the query lies in; None when it lies beside the scan."""
+    def _positions_in(self, box: Box) -> np.ndarray:
+        """(3, N) z, y, x indices in the support of a box's voxels on the search grid, and of those around it."""
         steps, positions = self._map
         around = [slice(None)]
         around += [slice(max(0, b.start // step - 1), b.stop // step + 2) for b, step in zip(box, steps, strict=True)]
-        here = positions[tuple(around)].reshape(3, -1)
+        return positions[tuple(around)].reshape(3, -1)
+
+    def _shows(self, box: Box) -> bool:
+        """Whether the support scan shows every voxel of a box of the query."""
+        here, last = self._positions_in(box), np.array(self.support.array_shape) - 1
+        low, high = here.min(axis=1) - self._reach, here.max(axis=1) + self._reach
+        return bool((low >= 0).all() and (high <= last).all())
+
+    def _crop_for(self, box: Box) -> Box | None:
+        """The part of the support that a box of the query lies in; None when it lies beside the scan."""
+        here = self._positions_in(box)
         crop = []
         for axis, size in enumerate(self.support.array_shape):
             low = max(0, int(np.floor(here[axis].min() - self._reach[axis])) - MARGIN)
