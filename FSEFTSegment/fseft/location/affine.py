@@ -23,7 +23,8 @@ SHORTEST_OVERLAP_MM = 60.0
 SHORTEST_OVERLAP_SHARE = 0.7
 SAMPLES = 20_000
 ITERATIONS = 30
-#: Expected deviation of an entry of the linear part from the identity; people differ by about a tenth in size.
+#: Expected deviation of an entry of the linear part from the identity; people differ by about a tenth in size. With 0.2
+#: pairs of long scans gain 0.01 Dice, and a slab of 20 slices is stretched to a wrong place.
 LINEAR_SD = 0.12
 #: Neighbouring voxels say the same thing: about this many samples count as one observation.
 REDUNDANCY = 60.0
