@@ -49,7 +49,7 @@ def register_deformable(
 
     The support scan is brought to the query's grid first. Where only one of both shows anything, the other gets the
     same values: there is no difference to explain, and no force. The result does not depend on the number of threads:
-    every voxel's update is its own.
+    every voxel's update is its own. Filters inside the library's own use all cores, whatever number is asked for.
 
     Raises:
         Cancelled: within an iteration of the user's wish.
