@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fseft.errors import FseftError, InputError
+from fseft.errors import InputError
 
-from FSEFTSegmentLib.activity import Activity, Stage, failure_of_exception
+from FSEFTSegmentLib.activities import Activities
+from FSEFTSegmentLib.activity import Activity
 from FSEFTSegmentLib.adaptation import CaseNodes, adapt_parameters_steps, structure_entry, why_not_ready
-from FSEFTSegmentLib.jobs.folder import new_job_folder, remove_abandoned_folders, remove_job_folder
-from FSEFTSegmentLib.jobs.job import Job, JobState
-from FSEFTSegmentLib.jobs.protocol import Event
+from FSEFTSegmentLib.jobs.job import Job
 from FSEFTSegmentLib.jobs.queue import JobQueue
 from FSEFTSegmentLib.mrml.cases import CaseStatus
 from FSEFTSegmentLib.mrml.results import structures_of_report
@@ -26,14 +24,12 @@ from FSEFTSegmentLib.segmentation import (
     segment_parameters_steps,
 )
 from FSEFTSegmentLib.state import ModuleState
-from FSEFTSegmentLib.steps import StepRunner, Steps
+from FSEFTSegmentLib.steps import Steps
 from FSEFTSegmentLib.suggestion import can_be_suggested, suggest_parameters_steps
 from FSEFTSegmentLib.support import SupportSet
 
-LOGGER = logging.getLogger(__name__)
 
-
-class Session:
+class Session(Activities):
     """State, jobs and activities of the module for one scene.
 
     Args:
@@ -52,80 +48,11 @@ class Session:
         sequences: Any | None = None,
         job_base: Path | None = None,
     ) -> None:
+        super().__init__(queue, schedule, job_base)
         self.scene = scene
-        self.queue = queue
         self.sequences = sequences
         self.state = ModuleState(scene)
         self.support = SupportSet(self.state, self.notify)
-        self.listeners: list[Callable[[str], None]] = []
-        self.activities: dict[str, Activity] = {}
-        self._runners: dict[str, StepRunner] = {}
-        self._schedule = schedule
-        self._job_base = job_base
-        remove_abandoned_folders(job_base)
-
-    def notify(self, topic: str) -> None:
-        """Tell listeners that something changed: "structures", "cases", "results", "models" or an activity's kind."""
-        for listener in list(self.listeners):
-            try:
-                listener(topic)
-            except Exception:
-                # One panel's fault must not keep the others, or a running job, from hearing.
-                LOGGER.exception("A panel could not show the change of %s.", topic)
-
-    # What is under way
-
-    def activity(self, kind: str) -> Activity | None:
-        """The latest activity of a kind, None when there was none."""
-        return self.activities.get(kind)
-
-    def is_active(self, kind: str) -> bool:
-        """True while an activity of that kind is under way."""
-        activity = self.activities.get(kind)
-        return activity is not None and activity.is_active
-
-    @property
-    def is_busy(self) -> bool:
-        """True while anything is under way."""
-        return any(activity.is_active for activity in self.activities.values())
-
-    def cancel(self, kind: str) -> None:
-        """Cancel the activity of a kind; results that are being loaded are loaded to the end."""
-        activity = self.activities.get(kind)
-        if activity is None or not activity.is_active:
-            return
-        if activity.stage is Stage.PREPARING:
-            self._runners[kind].stop()
-            self._discard(activity)
-            activity.stage = Stage.CANCELLED
-            self.notify(kind)
-        elif activity.job is not None:
-            self.queue.cancel(activity.job)
-
-    def cancel_activity(self, kind: str) -> None:
-        """Cancel an activity even while its results are being loaded, for a closing scene."""
-        self.cancel(kind)
-        activity = self.activities[kind]
-        if activity.stage is Stage.LOADING:
-            self._runners[kind].stop()
-            self._discard(activity)
-            activity.stage = Stage.CANCELLED
-            self.notify(kind)
-
-    def cancel_all(self) -> None:
-        """Cancel everything."""
-        for kind in list(self.activities):
-            self.cancel_activity(kind)
-
-    def shut_down(self) -> None:
-        """End everything at once, for the program's exit or a reload."""
-        for runner in self._runners.values():
-            runner.stop()
-        for activity in self.activities.values():
-            if activity.is_active:
-                self._discard(activity)
-        self.queue.end_now()
-        self.listeners.clear()
 
     # Adapt
 
@@ -286,84 +213,11 @@ class Session:
 
         return self._begin("doctor", "System check", {}, steps, {}, waits=False)
 
-    # From writing the inputs to the worker's end
+    # What came out
 
-    def _begin(
-        self,
-        kind: str,
-        title: str,
-        options: Mapping[str, Any],
-        steps: Callable[[Path], Steps[dict[str, Any]]],
-        context: dict[str, Any],
-        waits: bool = True,
-    ) -> Activity:
-        if self.is_active(kind):
-            raise InputError("not-ready", f"{self.activities[kind].title} is still under way.", "Wait or cancel it.")
-        activity = Activity(kind, title)
-        self.activities[kind] = activity
-        try:
-            folder = new_job_folder(self._job_base)
-        except OSError as problem:
-            self._fail(activity, problem)
-            return activity
-        job = Job(kind, {}, folder, title, str(options.get("device", "auto")), waits, context)
-        activity.job = job
-
-        def submit(parameters: dict[str, Any]) -> None:
-            job.parameters = parameters
-            job.on_change = lambda _, event: self._job_changed(activity, event)
-            activity.stage = Stage.WAITING
-            self.queue.submit(job)
-            self.notify(kind)
-
-        def show(fraction: float) -> None:
-            activity.fraction = fraction
-            self.notify(kind)
-
-        runner = self._runners[kind] = StepRunner(self._schedule)
-        runner.start(steps(folder), submit, lambda problem: self._fail(activity, problem), show)
-        self.notify(kind)
-        return activity
-
-    def _job_changed(self, activity: Activity, event: Event | None) -> None:
-        job = activity.job
-        assert job is not None
-        activity.follow_job()
-        if event is None and job.state is JobState.FINISHED:
-            try:
-                self._finish(activity, job)
-            except Exception as problem:
-                self._fail(activity, problem)
-        elif event is None and job.state.is_over:
-            job.release()
-        self.notify(activity.kind)
-
-    def _finish(self, activity: Activity, job: Job) -> None:
-        if job.kind in ("segment", "propose"):
-            activity.stage = Stage.LOADING
-            activity.fraction = 0.0
-            runner = self._runners[activity.kind] = StepRunner(self._schedule)
-            runner.start(
-                self._loading(activity, job),
-                lambda result: self._loaded(activity, result),
-                lambda problem: self._fail(activity, problem),
-            )
-            return
-        activity.result = job.result
-        activity.stage = Stage.FINISHED
-        job.release()
-        if job.kind == "adapt":
-            self._remember_model(activity, job)
-        elif job.kind == "backbone":
-            self.notify("models")
-
-    def _remember_model(self, activity: Activity, job: Job) -> None:
-        result = dict(job.result or {})
-        self.state.choose("model", Path(str(result.get("model", ""))).name or job.parameters.get("name"))
-        self.state.choose("card", {**result, "case_names": job.context["case_names"]})
-        self.notify("models")
-
-    def _loading(self, activity: Activity, job: Job) -> Steps[list[LoadedResult]]:
+    def _loading(self, activity: Activity, job: Job) -> Steps[Any] | None:
+        if activity.kind not in ("segment", "propose"):
+            return None
         options = job.context["options"]
         structures = structures_of_report(options["structures"])
         if activity.kind == "propose":
@@ -371,31 +225,21 @@ class Session:
         written, model = job.context["written"], Path(str(options["model"])).name
         return load_results_steps(self.scene, written, job.result or {}, structures, model)
 
-    def _loaded(self, activity: Activity, loaded: list[LoadedResult]) -> None:
-        job = activity.job
-        assert job is not None
+    def _take(self, activity: Activity, job: Job, result: Any) -> None:
         if activity.kind == "segment":
-            model = Path(str(job.context["options"]["model"])).name
-            for result in loaded:
-                self.state.add_result(result.volume, result.segmentation, result.before, model, result.report)
-        activity.result = loaded
-        activity.stage = Stage.FINISHED
-        job.release()
-        self.notify(activity.kind)
-        self.notify("results")
-        self.notify("cases")
+            self._remember_results(job, result)
+        elif activity.kind == "adapt":
+            self._remember_model(job)
+        elif activity.kind == "backbone":
+            self.notify("models")
 
-    def _fail(self, activity: Activity, problem: Exception) -> None:
-        activity.failure = failure_of_exception(problem)
-        activity.stage = Stage.FAILED
-        self._discard(activity)
-        if not isinstance(problem, FseftError):
-            LOGGER.error("%s failed: %s", activity.title, activity.failure.details)
-        self.notify(activity.kind)
+    def _remember_results(self, job: Job, loaded: Sequence[LoadedResult]) -> None:
+        model = Path(str(job.context["options"]["model"])).name
+        for result in loaded:
+            self.state.add_result(result.volume, result.segmentation, result.before, model, result.report)
 
-    def _discard(self, activity: Activity) -> None:
-        if activity.job is not None:
-            remove_job_folder(activity.job.folder)
-
-
-__all__ = ["Session", "structure_entry"]
+    def _remember_model(self, job: Job) -> None:
+        result = dict(job.result or {})
+        self.state.choose("model", Path(str(result.get("model", ""))).name or job.parameters.get("name"))
+        self.state.choose("card", {**result, "case_names": job.context["case_names"]})
+        self.notify("models")
