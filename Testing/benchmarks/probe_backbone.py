@@ -33,7 +33,7 @@ from fseft.adapters.registry import find_method  # noqa: E402
 from fseft.backbones.library import find_backbone  # noqa: E402
 from fseft.backbones.networks import Backbone, build_network  # noqa: E402
 from fseft.backbones.specification import BackboneSpecification  # noqa: E402
-from fseft.backbones.weights import load_backbone, load_specification  # noqa: E402
+from fseft.backbones.weights import load_backbone, load_specification, save_backbone  # noqa: E402
 from fseft.compute import Compute, choose_compute, use_threads  # noqa: E402
 from fseft.evaluation.metrics import structure_metrics  # noqa: E402
 from fseft.features.extraction import extract_features  # noqa: E402
@@ -174,6 +174,9 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=6)
     parser.add_argument("--pool", type=int, default=4, help="cases that support sets are drawn from")
     parser.add_argument("--random", action="store_true", help="probe random weights too")
+    parser.add_argument(
+        "--write-random", type=Path, help="only write a backbone folder with random weights, for few_shot.py"
+    )
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     if not POOL.is_dir():
@@ -186,6 +189,12 @@ def main() -> None:
         sys.exit(f"Only {len(chosen)} cases of the pool serve these structures: ask for fewer queries or shots.")
     cases = [load_case(case, options.structures) for case in chosen]
     structures = [Structure(name, number) for number, name in enumerate(options.structures, start=1)]
+    if options.write_random:
+        # Without classes: a random row is no start for a base structure.
+        specification = dataclasses.replace(load_specification(folder), classes=())
+        scans = [scan for _, scan, _ in cases[options.queries :]]
+        save_backbone(random_backbone(specification, scans, seed=0), options.write_random)
+        return
     networks = {"pretrained": load_backbone(folder)}
     if options.random:
         scans = [scan for _, scan, _ in cases[options.queries :]]

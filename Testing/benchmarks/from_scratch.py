@@ -1,0 +1,245 @@
+"""The baseline without a backbone: the bundled network with random weights, trained on the k annotated scans alone.
+
+    python Testing/benchmarks/from_scratch.py --shots 1 5 --seeds 0 --queries 4 --pool 6 --minutes 6
+
+Support sets, queries and scoring are those of ``few_shot.py``. Preprocessing, crop size, augmentation, optimiser and
+schedule are those of pretraining, the loss is that of the adapters (Dice and cross-entropy over all structures at
+once). Every model has the same wall-clock budget on one core, in which it also makes its crops; the state of the
+loss at the end says whether that was enough.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from few_shot import POOL, read_pool, score, supports, table  # puts the engine on the path
+from fseft.adaptation.losses import few_shot_loss
+from fseft.adapters.adapter import Adapter
+from fseft.adapters.initialisation import make_adapter
+from fseft.adapters.registry import find_method
+from fseft.backbones.library import find_backbone
+from fseft.backbones.networks import Backbone, build_network
+from fseft.backbones.specification import BackboneSpecification
+from fseft.backbones.weights import load_specification
+from fseft.compute import choose_compute, use_threads
+from fseft.features.extraction import extract_features
+from fseft.files import replace_whole
+from fseft.preprocessing.grid import make_grid
+from fseft.preprocessing.intensity import AIR_HU, window
+from fseft.pretraining.augmentation import draw_cut, draw_placement, resample_crop, vary_appearance
+from fseft.pretraining.class_map import class_of, mirrored
+from fseft.pretraining.schedule import freeze_normalisation, learning_rate
+from fseft.pretraining.settings import PretrainingSettings
+from fseft.scan.annotation import Annotation, structures_from_json
+from fseft.scan.scan import Scan
+from fseft.segmentation.predict import predict_labels
+from fseft.structures import Structure
+from torch import Tensor, nn
+
+#: Steps that one reported loss is the mean of.
+REPORTED_STEPS = 20
+
+
+@dataclass
+class Case:
+    """One patient on its own grid, and as training sees it.
+
+    Attributes:
+        scan, annotation: as in the pool.
+        hounsfield: (x, y, z) float32 on the network grid.
+        labels: (x, y, z), i + 1 for structure i of the benchmark.
+        known: per structure, whether this patient has it.
+    """
+
+    scan: Scan
+    annotation: Annotation
+    hounsfield: np.ndarray
+    labels: np.ndarray
+    known: tuple[bool, ...]
+
+
+def make_case(
+    scan: Scan, annotation: Annotation, structures: Sequence[Structure], specification: BackboneSpecification
+) -> Case:
+    """Bring scan and labels to the network grid, as adaptation does."""
+    grid = make_grid(scan, specification)
+    values = {structure.name: structure.value for structure in annotation.structures}
+    wanted = np.zeros(annotation.labels.shape, dtype=np.uint16)
+    for position, structure in enumerate(structures, start=1):
+        if structure.name in values:
+            wanted[annotation.labels == values[structure.name]] = position
+    labels = grid.labels_to_network(wanted, tuple(range(1, len(structures) + 1)))
+    hounsfield = grid.to_network(scan.hounsfield, specification.antialias, AIR_HU)
+    return Case(scan, annotation, hounsfield, labels, tuple(s.name in values for s in structures))
+
+
+class Crops:
+    """Varied crops of a support set, made as pretraining makes them.
+
+    Args:
+        support: the annotated scans.
+        structures: of the benchmark, in order.
+        settings: size and number of crops, augmentation.
+        seed: of the stream.
+    """
+
+    def __init__(
+        self, support: Sequence[Case], structures: Sequence[Structure], settings: PretrainingSettings, seed: int
+    ) -> None:
+        self.support, self.settings = support, settings
+        self.generator = np.random.default_rng((seed, 77))
+        self.twins = mirrored([class_of(structure.name) for structure in structures])
+        #: Per case, the voxels of each structure that it shows.
+        self.voxels = [
+            [found for i in range(len(structures)) if (found := np.flatnonzero(case.labels.ravel() == i + 1)).size]
+            for case in support
+        ]
+
+    def step(self, number: int) -> tuple[Tensor, Tensor, tuple[bool, ...]]:
+        """Crops of one case: (batch, windows, x, y, z), (batch, x, y, z) labels, and the structures known there.
+
+        Left and right change places in all crops of a step or in none, since they share what is known.
+        """
+        position = number % len(self.support)
+        case, settings, generator = self.support[position], self.settings, self.generator
+        flipped = bool(generator.random() < settings.augmentation.flip)
+        swap = np.array([0, *(twin + 1 for twin in self.twins)]) if flipped else np.arange(len(self.twins) + 1)
+        images, labels = [], []
+        for _ in range(settings.batch):
+            placement = draw_placement(self._centre(position), settings.augmentation, generator)
+            placement = replace(placement, mirrored=flipped)
+            volume, marked, _ = resample_crop(case.hounsfield, case.labels, placement, settings.crop)
+            volume = vary_appearance(volume, settings.augmentation, generator)
+            cut = draw_cut(settings.crop, settings.augmentation, generator)
+            if cut is not None:
+                volume[cut], marked[cut] = AIR_HU, 0
+            images.append(window(volume, settings.network.windows_hu))
+            labels.append(torch.from_numpy(swap)[marked])
+        known = tuple(case.known[twin] for twin in self.twins) if flipped else case.known
+        return torch.stack(images), torch.stack(labels), known
+
+    def _centre(self, position: int) -> np.ndarray:
+        case, generator = self.support[position], self.generator
+        if generator.random() >= self.settings.foreground_crops:
+            return generator.uniform(0.1, 0.9, 3) * case.labels.shape
+        voxels = self.voxels[position][int(generator.integers(len(self.voxels[position])))]
+        voxel = np.array(np.unravel_index(int(generator.choice(voxels)), case.labels.shape), dtype=float)
+        return voxel + generator.normal(0.0, self.settings.augmentation.foreground_jitter, 3)
+
+
+def train(
+    network: Backbone, head: Adapter, crops: Crops, settings: PretrainingSettings, report: str
+) -> list[dict[str, float]]:
+    """Train network and head together until the minutes are used up; returns the means of the loss."""
+    both = nn.ModuleList([network, head])
+    parameters = [p for name, p in both.named_parameters() if not name.startswith("0.head.")]
+    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    budget = 60.0 * (settings.minutes or 0.0)
+    clock, step = time.monotonic(), 0
+    curve: list[dict[str, float]] = []
+    recent: list[tuple[float, float]] = []
+    while (fraction := (time.monotonic() - clock) / budget) < 1.0:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(settings, step, fraction)
+        both.train()
+        if fraction >= settings.freeze_normalisation_at:
+            freeze_normalisation(both)
+        images, labels, known = crops.step(step)
+        logits = head(network.features(images.contiguous(memory_format=torch.channels_last_3d)))
+        loss, per_structure = few_shot_loss(logits, labels, torch.ones_like(labels, dtype=torch.bool), known, 1.0)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, settings.clip)
+        optimiser.step()
+        step += 1
+        recent.append((float(loss.detach()), float(per_structure.nanmean())))
+        if len(recent) == REPORTED_STEPS:
+            curve.append(mean_of(recent, step))
+            recent = []
+            print(f"\r{report} {curve[-1]}  ", end="", file=sys.stderr)
+    if recent:
+        curve.append(mean_of(recent, step))
+    print(file=sys.stderr)
+    both.eval()
+    return curve
+
+
+def mean_of(recent: Sequence[tuple[float, float]], step: int) -> dict[str, float]:
+    """Mean loss and mean Dice loss of the last steps."""
+    loss, dice = np.nanmean(recent, axis=0)
+    return {"step": float(step), "loss": round(float(loss), 4), "dice": round(float(dice), 4)}
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Train and score a model per support set; returns all scores."""
+    use_threads()
+    compute = replace(choose_compute("cpu"), half=None)
+    specification = replace(load_specification(find_backbone("fseft-mini")), classes=())
+    settings = PretrainingSettings(minutes=options.minutes, warmup_steps=20, learning_rate=options.learning_rate)
+    structures = structures_from_json(POOL / "pt_109.json")  # one of the cases that list all seven
+    cases = [
+        make_case(*pair, structures, specification) for pair in read_pool(structures, options.queries + options.pool)
+    ]
+    pool, queries = cases[: options.pool], cases[options.pool :]
+    rows: list[dict[str, Any]] = []
+    result = {"queries": [q.scan.name for q in queries], "structures": [s.name for s in structures], "rows": rows}
+    for seed in options.seeds:
+        for k in options.shots:
+            ((_, support),) = supports(pool, k, [seed])
+            torch.manual_seed(seed)
+            network = build_network(specification).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+            head = make_adapter(find_method("linear-probe"), specification, structures)
+            crops = Crops(support, structures, settings, seed)
+            clock = time.monotonic()
+            curve = train(network, head, crops, settings, f"k={k} seed={seed}")
+            seconds = time.monotonic() - clock
+            network.requires_grad_(False)
+            scores = []
+            for query in queries:
+                labels = predict_labels(head, extract_features(network, query.scan, compute), compute)
+                scores.append(score(query, labels, structures))
+            method = f"from scratch, {options.minutes:g} min"
+            row = {"method": method, "shots": k, "seed": seed, "seconds": seconds, "curve": curve, "scores": scores}
+            rows.append(row)
+            mean = np.nanmean([value[0] for by_name in scores for value in by_name.values()])
+            print(f"{method} k={k} seed={seed} {curve[-1]['step']:.0f} steps  mean Dice {mean:.3f}", flush=True)
+            write(result, options.output)  # after every row: a run that is cut short is not lost
+    return result
+
+
+def write(result: dict[str, Any], folder: Path) -> str:
+    """Write all scores, the losses and the tables; returns the tables."""
+    text = "Dice\n\n" + table(result, 0) + "\n\nSurface Dice at 2 mm\n\n" + table(result, 1) + "\n"
+    for name, content in (("from_scratch.json", json.dumps(result, indent=1)), ("from_scratch.md", text)):
+        with replace_whole(folder / name) as partial:
+            partial.write_text(content, encoding="utf-8")
+    return text
+
+
+def main() -> None:
+    """Parse arguments, run, print and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--queries", type=int, default=4)
+    parser.add_argument("--pool", type=int, default=6, help="cases that support sets are drawn from")
+    parser.add_argument("--minutes", type=float, default=6.0, help="wall-clock budget of each model")
+    parser.add_argument("--learning-rate", type=float, default=PretrainingSettings().learning_rate)
+    parser.add_argument("--output", type=Path, default=Path("benchmark-output"))
+    options = parser.parse_args()
+    if not POOL.is_dir():
+        sys.exit(f"This benchmark needs the OpenKBP cases in {POOL.name}/, which are not here.")
+    print("\n" + write(run(options), options.output))
+
+
+if __name__ == "__main__":
+    main()
