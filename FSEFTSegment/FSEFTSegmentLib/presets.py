@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from fseft.structures import PALETTE, PUBLISHED_CLASSES, Structure, canonical_name
 
-_LIST = "Segmentation category and type - 3D Slicer General Anatomy list"
+#: Slicer's list of codes that the presets are from.
+LIST = "Segmentation category and type - 3D Slicer General Anatomy list"
 _ANATOMY = "SCT^123037004^Anatomical Structure"
 _TISSUE = "SCT^85756007^Tissue"
 _ABNORMAL = "SCT^49755003^Morphologically Altered Structure"
@@ -43,7 +44,8 @@ _PRESETS: dict[str, _Preset] = {
     "left adrenal gland": _Preset((244, 170, 147), "SCT^23451007^Adrenal gland", _LEFT),
     "duodenum": _Preset((205, 205, 100), "SCT^38848004^Duodenum"),
     "bladder": _Preset((222, 154, 132), "SCT^89837001^Urinary bladder"),
-    "prostate or uterus": _Preset((230, 158, 140), "SCT^41216001^Prostate"),
+    # No code means the one or the other.
+    "prostate or uterus": _Preset((230, 158, 140), "SCT^113343008^Organ", "", _TISSUE),
     "liver tumour": _Preset((145, 60, 66), _MASS, "", _ABNORMAL, "SCT^10200004^Liver"),
     "kidney tumour": _Preset((150, 70, 30), _MASS, "", _ABNORMAL, "SCT^64033007^Kidney"),
     "kidney cyst": _Preset((205, 170, 60), _CYST, "", _ABNORMAL, "SCT^64033007^Kidney"),
@@ -59,21 +61,26 @@ _PRESETS: dict[str, _Preset] = {
     "colon tumour": _Preset((170, 80, 60), _MASS, "", _ABNORMAL, "SCT^71854001^Colon"),
 }
 
+#: Spellings that the published classes count as one structure, but that have codes of their own.
+_OWN: dict[str, _Preset] = {
+    "prostate": _Preset((230, 158, 140), "SCT^41216001^Prostate"),
+    "uterus": _Preset((230, 158, 140), "SCT^35039007^Uterus"),
+}
 
-def terminology_entry(preset: _Preset) -> str:
-    """The entry as Slicer serialises it."""
+
+def serialised(terminology: str, category: str, kind: str, modifier: str = "", region: str = "") -> str:
+    """A terminology entry as Slicer serialises it.
+
+    Args:
+        terminology: name of the list it is from.
+        category: "scheme^value^meaning", as all that follow.
+        kind: the type.
+        modifier: "" for none.
+        region: of a lesion or vessel, from the master list of regions; "" for none.
+    """
     empty = "^^"
-    return "~".join(
-        [
-            _LIST,
-            preset.category,
-            preset.type,
-            preset.modifier or empty,
-            "Anatomic codes - DICOM master list",
-            preset.region or empty,
-            empty,
-        ]
-    )
+    regions = "Anatomic codes - DICOM master list"
+    return "~".join([terminology, category, kind, modifier or empty, regions, region or empty, empty])
 
 
 def preset_names() -> tuple[str, ...]:
@@ -83,11 +90,13 @@ def preset_names() -> tuple[str, ...]:
 
 def make_structure(name: str, value: int) -> Structure:
     """A structure of any name; a published one gets its colour and codes, whatever its spelling."""
-    preset = _PRESETS.get(canonical_name(name))
+    preset = _OWN.get(name.strip().lower()) or _PRESETS.get(canonical_name(name))
     if preset is None:
         return Structure(name, value, PALETTE[(value - 1) % len(PALETTE)])
     red, green, blue = (channel / 255 for channel in preset.color)
-    return Structure(name, value, (red, green, blue), terminology_entry(preset))
+    return Structure(
+        name, value, (red, green, blue), serialised(LIST, preset.category, preset.type, preset.modifier, preset.region)
+    )
 
 
 def terminology_label(entry: str) -> str:

@@ -81,6 +81,14 @@ class ModuleState:
         """The highest label value given to a structure so far."""
         return int(self._json("highest_value", 0))
 
+    def is_color_chosen(self, value: int) -> bool:
+        """Whether a structure's colour was chosen by a person, rather than coming with its name or its codes."""
+        return value in self._json("chosen_colors", [])
+
+    def remember_chosen_color(self, value: int) -> None:
+        """From now on a structure keeps its colour when its codes change."""
+        self._set_json("chosen_colors", sorted({*self._json("chosen_colors", []), value}))
+
     # Cases
 
     @property

@@ -25,6 +25,7 @@ from FSEFTSegmentLib.mrml.results import (
 )
 from FSEFTSegmentLib.mrml.segments import (
     add_missing_segments,
+    clear_terminology,
     list_segments,
     rename_segment,
     set_labels,
@@ -75,22 +76,48 @@ class SupportSet:
     def change_structure(self, value: int, **changes: Any) -> None:
         """Rename or recolour a structure; its segments in all annotations follow.
 
+        A structure that gets a published one's name also gets its codes, and its colour unless one was chosen.
+
         Args:
             value: the structure's label value.
-            changes: "name", "color" or "terminology".
+            changes: "name" or "color".
 
         Raises:
             InputError: "structure-name-empty", "structure-exists".
         """
         old = next(s for s in self.state.structures if s.value == value)
+        if "color" in changes:
+            self.state.remember_chosen_color(value)
         if "name" in changes:
             changes["name"] = self._checked_name(changes["name"], except_value=value)
-        new = dataclasses.replace(old, **changes)
+            preset = make_structure(changes["name"], value)
+            if preset.terminology and canonical_name(changes["name"]) != old.canonical:
+                changes["terminology"] = preset.terminology
+                if not self.state.is_color_chosen(value):
+                    changes.setdefault("color", preset.color)
+        self._replace_structure(old, dataclasses.replace(old, **changes))
+
+    def set_terminology(self, value: int, entry: str, color: tuple[float, float, float] | None = None) -> None:
+        """Give a structure a terminology entry; its segments in all annotations follow.
+
+        Args:
+            value: the structure's label value.
+            entry: as Slicer serialises it, "" for none.
+            color: the entry's recommended colour; taken unless a colour was chosen.
+        """
+        old = next(s for s in self.state.structures if s.value == value)
+        if color is None or self.state.is_color_chosen(value):
+            color = old.color
+        self._replace_structure(old, dataclasses.replace(old, terminology=entry, color=color))
+
+    def _replace_structure(self, old: Structure, new: Structure) -> None:
         for case in self.state.cases:
             annotation = self.state.annotation(case)
             if annotation is not None:
                 rename_segment(annotation, old.name, new)
-        self._set_structures(tuple(new if s.value == value else s for s in self.state.structures))
+                if old.terminology and not new.terminology:
+                    clear_terminology(annotation, new.name)
+        self._set_structures(tuple(new if s.value == old.value else s for s in self.state.structures))
 
     def remove_structure(self, value: int) -> None:
         """Take a structure out; segments that were drawn stay in their annotations."""
@@ -104,7 +131,10 @@ class SupportSet:
         for structure in self.state.structures:
             info = infos.get(structure.name)
             if info is not None and (_far(info.color, structure.color) or _picked(info.terminology, structure)):
-                terminology = info.terminology if _picked(info.terminology, structure) else structure.terminology
+                picked = _picked(info.terminology, structure)
+                if not picked:
+                    self.state.remember_chosen_color(structure.value)
+                terminology = info.terminology if picked else structure.terminology
                 structure = dataclasses.replace(structure, color=info.color, terminology=terminology)
                 changed = True
             structures.append(structure)

@@ -42,3 +42,38 @@ def scene():
     scene.fseft_logics = logics
     yield scene
     scene.Clear(True)
+
+
+@pytest.fixture
+def dialogs():
+    """What the user was told and asked."""
+    standins = pytest.importorskip("slicer_standins")
+    standins.DIALOGS.__init__()
+    return standins.DIALOGS
+
+
+@pytest.fixture
+def models(monkeypatch):
+    """The library's models; none at first."""
+    from FSEFTSegmentLib import library
+
+    entries = []
+    monkeypatch.setattr(library, "models", lambda: entries)
+    monkeypatch.setattr(
+        library, "list_backbones", lambda: [library.BackboneChoice("fseft-mini", "FSEFT mini", True, True, 12)]
+    )
+    return entries
+
+
+@pytest.fixture
+def screen(scene, tmp_path, models, dialogs):
+    """The module's screen over an empty scene."""
+    import slicer
+    from screen_kit import open_screen
+
+    slicer.mrmlScene = scene
+    screen = open_screen(scene, tmp_path)
+    yield screen
+    screen.clean_up()
+    screen.window.close()
+    slicer.mrmlScene = None

@@ -105,12 +105,20 @@ def add_missing_segments(node: Any, structures: tuple[Structure, ...]) -> list[s
 
 
 def rename_segment(node: Any, old: str, structure: Structure) -> bool:
-    """Let the segment named ``old`` follow its structure's new name and colour; False when there is none."""
+    """Let the segment named ``old`` follow its structure's new name, colour and codes; False when there is none."""
     for info in list_segments(node):
         if info.name == old:
             dress(node.GetSegmentation().GetSegment(info.id), structure)
             return True
     return False
+
+
+def clear_terminology(node: Any, name: str) -> None:
+    """Give the segment of a name the codes that a new one has ("Tissue"): a segment without any cannot be exported."""
+    for info in list_segments(node):
+        if info.name == name:
+            segment = node.GetSegmentation().GetSegment(info.id)
+            segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), terminology_of(slicer.vtkSegment()))
 
 
 def structures_of_segmentation(node: Any, taken: tuple[Structure, ...] = ()) -> list[Structure]:

@@ -1,14 +1,16 @@
-"""The table of structures: add, rename, recolour, remove."""
+"""The table of structures: add, rename, recolour, give standard codes, remove."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import qt
+from fseft.structures import Structure
 from slicer.i18n import tr as _
 
 from FSEFTSegmentLib.mrml.results import nodes_of_class
 from FSEFTSegmentLib.mrml.segments import list_segments
+from FSEFTSegmentLib.mrml.terms import Term
 from FSEFTSegmentLib.panels.common import (
     ask_text,
     errors_shown,
@@ -20,6 +22,7 @@ from FSEFTSegmentLib.panels.common import (
     set_reason,
     silenced,
 )
+from FSEFTSegmentLib.panels.terms_dialog import TermsDialog
 from FSEFTSegmentLib.presets import preset_names, terminology_label
 from FSEFTSegmentLib.session import Session
 
@@ -40,6 +43,7 @@ class StructureTable:
         ui.structureTable.cellDoubleClicked.connect(self._double_clicked)
         ui.structureTable.itemSelectionChanged.connect(lambda *_: self._show_buttons())
         ui.removeStructureButton.clicked.connect(guarded(self._remove))
+        self._terms: TermsDialog | None = None
         self.menu = qt.QMenu(ui.addStructureButton)
         self.presets_menu: Any = None
         self.menu.aboutToShow.connect(lambda *_: self.fill_menu())
@@ -80,7 +84,7 @@ class StructureTable:
                     )
                 )
                 code = terminology_label(structure.terminology)
-                tip = _("Choose codes in the Segment Editor by double-clicking the segment's colour.")
+                tip = _("Double-click to choose the standard code; results and exported files carry it")
                 table.setItem(position, 0, color)
                 table.setItem(position, 1, name)
                 table.setItem(position, 2, read_only_item(code or "-", tip))
@@ -121,8 +125,28 @@ class StructureTable:
 
     def _double_clicked(self, row: int, column: int) -> None:
         structures = self.session.state.structures
-        if column != 0 or row >= len(structures):
+        if row >= len(structures):
             return
+        if column == 2:
+            self.choose_term(structures[row])
+        elif column == 0:
+            self._choose_color(row)
+
+    def choose_term(self, structure: Structure) -> None:
+        """Open the list of standard codes for a structure."""
+        if self._terms is None:
+            self._terms = TermsDialog(self._term_chosen)
+        self._terms.open(structure)
+
+    def _term_chosen(self, value: int, term: Term | None) -> None:
+        # The structure may have gone while the dialog was open.
+        if any(structure.value == value for structure in self.session.state.structures):
+            self.session.support.set_terminology(
+                value, term.entry if term is not None else "", term.color if term is not None else None
+            )
+
+    def _choose_color(self, row: int) -> None:
+        structures = self.session.state.structures
         before = structures[row].color
         color = qt.QColorDialog.getColor(qt.QColor(*(round(255 * channel) for channel in before)))
         if color.isValid():

@@ -1,0 +1,102 @@
+"""The dialogs on real Qt without a display: the model library, backbones and the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+pytest.importorskip("slicer", reason="slicer-core (Slicer's MRML as a wheel) is not installed")
+pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
+
+import slicer_standins as standins
+
+standins.install()
+standins.with_properties(__name__)
+
+from fseft.models.description import checksum_of  # noqa: E402
+from fseft.models.library import list_models  # noqa: E402
+from fseft.models.versions import list_versions  # noqa: E402
+from FSEFTSegmentLib import library  # noqa: E402
+from screen_kit import VALIDATED, click, finish, menu_texts  # noqa: E402
+
+
+def write_model(folder, method, created):
+    weights = f"weights of {method}".encode()
+    content = {
+        **VALIDATED, "format": "fseft-model", "version": 1, "name": "mine", "method": method, "created": created,
+        "shots": 2, "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }  # fmt: skip
+    folder.mkdir(parents=True)
+    (folder / "model.json").write_text(json.dumps({**content, "checksum": checksum_of(content)}), encoding="utf-8")
+    (folder / "weights.safetensors").write_bytes(weights)
+    return content
+
+
+def test_a_model_is_rolled_back_and_forth(screen, tmp_path, monkeypatch, dialogs):
+    monkeypatch.setenv("FSEFT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(library, "models", list_models)
+    folder = tmp_path / "home" / "models" / "mine"
+    now = write_model(folder, "spatial-adapter", "2026-02-02T10:00:00")
+    write_model(tmp_path / "home" / "models" / "other", "linear-probe", "2026-01-01T10:00:00")
+    write_model(folder / "versions" / "0001", "linear-probe", "2026-02-01T09:30:12")
+    screen.session.state.choose("card", now)
+    screen.show_library()
+    dialog = screen._library
+    button = dialog.buttons["roll back"]
+    dialog.table.setCurrentCell(1, 0)
+    assert "no earlier version" in button.toolTip
+    assert not button.enabled
+    dialog.table.setCurrentCell(0, 0)
+    assert button.enabled
+    dialog.fill_versions()
+    assert menu_texts(dialog.versions_menu) == ["2026-02-01 09:30, linear-probe, 2 annotated scan(s), Dice 0.91"]
+    dialogs.answer = False
+    dialog.versions_menu.actions()[0].trigger()
+    assert "as it was" in dialogs.questions[-1]
+    assert dialog.table.item(0, 2).text() == "spatial-adapter"
+    dialogs.answer = True
+    dialog.versions_menu.actions()[0].trigger()
+    assert dialogs.errors == []
+    assert dialog.table.item(0, 2).text() == "linear-probe"
+    assert "linear" in screen.adapt.ui.card.text
+    dialog.fill_versions()
+    dialog.versions_menu.actions()[0].trigger()
+    assert dialog.table.item(0, 2).text() == "spatial-adapter"
+    (list_versions(folder)[0].folder / "weights.safetensors").write_bytes(b"other")
+    dialog.fill_versions()
+    dialog.versions_menu.actions()[0].trigger()
+    assert "checksum" in dialogs.errors[-1]
+    dialog.dialog.accept()
+
+
+def test_backbones_are_downloaded_imported_and_explained(screen, monkeypatch, dialogs):
+    from FSEFTSegmentLib.panels import storage_dialog
+
+    choices = [
+        library.BackboneChoice("fseft-mini", "FSEFT mini", True, True, 12),
+        library.BackboneChoice("open", "Open", False, False, 250, "MIT", "somewhere", can_download=True),
+        library.BackboneChoice("closed", "Closed", False, False, 0, "ask", "elsewhere"),
+    ]
+    monkeypatch.setattr(library, "list_backbones", lambda: choices)
+    monkeypatch.setattr(storage_dialog, "ask_file_to_read", lambda *_: "/weights.pth")
+    screen.show_storage()
+    dialog = screen._storage
+    assert dialog.download_button.toolTip == "Select a backbone first."
+    dialog.table.setCurrentCell(0, 0)
+    assert dialog.download_button.toolTip == "It is installed."
+    assert dialog.remove_button.toolTip == "It came with FSEFT."
+    dialog.table.setCurrentCell(2, 0)
+    assert "no verified address" in dialog.download_button.toolTip
+    click(dialog.import_button)
+    finish(screen)
+    job = screen.session.activity("backbone").job
+    assert job.parameters == {"action": "import", "backbone": "closed", "file": "/weights.pth"}
+    dialog.table.setCurrentCell(1, 0)
+    click(dialog.download_button)
+    assert "Licence: MIT" in dialogs.questions[-1]
+    assert not dialog.import_button.enabled
+    finish(screen)
+    assert dialog.job_view.ui.phase.text == "Done."
+    dialog.dialog.accept()

@@ -1,0 +1,201 @@
+"""Sections 3 and 4 on real Qt without a display: segmenting, results, correcting, exporting."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+pytest.importorskip("slicer", reason="slicer-core (Slicer's MRML as a wheel) is not installed")
+pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
+
+import slicer_standins as standins
+
+standins.install()
+standins.with_properties(__name__)
+
+import qt  # noqa: E402
+import slicer  # noqa: E402
+from FSEFTSegmentLib.panels import review_panel  # noqa: E402
+from mrml_makers import add_volume, random_ct  # noqa: E402
+from screen_kit import Entry, click, draw, finish, ready_to_adapt, segmented, spin  # noqa: E402
+
+
+def test_segment_fills_the_table_and_a_click_goes_there(screen, scene, models):
+    ui = segmented(screen, scene, models)
+    assert ui.scanCount.text == "2 of 2 ticked"
+    table = ui.resultTable
+    texts = [[table.item(row, column).text() for column in range(6)] for row in range(table.rowCount)]
+    assert [row[:2] for row in texts] == [[f"new {n}", f"structure {m}"] for n in (1, 2) for m in (1, 2)]
+    assert texts[0][2].startswith("52.1 → ")
+    assert "below the expected range" in table.item(0, 2).toolTip()
+    assert "→" not in texts[1][2]
+    assert texts[0][3:] == ["0.01–0.05", "0.84 (0.75–0.92)", "!"]
+    assert table.item(0, 5).toolTip() == "larger than expected"
+    assert texts[1][4] == "-"
+    table.cellClicked.emit(2, 1)
+    assert len(slicer.jumps[-1]) == 4
+    assert slicer.views[-1]["background"].GetName() == "new 2"
+    assert ui.beforeCheck.enabled
+    result = screen.session.state.results[0]
+
+    def visible():
+        nodes = [screen.session.state.result_node(result, role) for role in ("result", "before")]
+        return [bool(node.GetDisplayNode().GetVisibility()) for node in nodes]
+
+    click(ui.beforeCheck)
+    assert visible() == [False, True]
+    table.cellClicked.emit(2, 1)
+    assert visible() == [False, False]
+    table.cellClicked.emit(0, 1)
+    assert visible() == [False, True]
+    click(ui.beforeCheck)
+    assert visible() == [True, False]
+    click(ui.surfaceCheck)
+    node = screen.session.state.result_node(result, "result")
+    assert node.GetSegmentation().ContainsRepresentation("Closed surface")
+
+
+def test_a_result_made_again_without_refinement_is_the_one_shown(screen, scene, models):
+    ui = segmented(screen, scene, models)
+    click(ui.beforeCheck)
+    ui.refineCombo.currentIndex = ui.refineCombo.findData("off")
+    click(ui.segmentButton)
+    finish(screen)
+    assert not ui.beforeCheck.checked
+    assert not ui.beforeCheck.enabled
+    state = screen.session.state
+    for result in state.results:
+        assert state.result_node(result, "before") is None
+        assert state.result_node(result, "result").GetDisplayNode().GetVisibility()
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
+
+
+def test_the_published_refinement_needs_the_support_set(screen, scene, models):
+    models.append(Entry)
+    ui, combo = screen.segment.ui, screen.segment.ui.refineCombo
+    screen.session.notify("models")
+    paper = combo.findData("paper")
+    assert combo.itemData(combo.currentIndex) == "default"
+    assert not combo.model().item(paper).isEnabled()
+    assert "does not have the model's structures" in combo.itemData(paper, qt.Qt.ToolTipRole)
+    combo.currentIndex = paper
+    combo.activated.emit(paper)
+    add_volume(scene, random_ct(seed=9), name="query")
+    screen.scene_changed()
+    assert "needs the annotated scans" in ui.segmentButton.toolTip
+    ready_to_adapt(screen, scene)
+    screen.session.support.add_structure("not in the model")
+    draw(screen, screen.session.state.cases[1], "structure 1", "not in the model")
+    screen.session.notify("cases")
+    assert combo.model().item(paper).isEnabled()
+    assert combo.itemData(paper, qt.Qt.ToolTipRole).startswith("Slow")
+    click(ui.segmentButton)
+    finish(screen)
+    job = screen.session.activity("segment").job
+    assert job.parameters["refine"] == "paper"
+    assert [s["name"] for s in job.parameters["support"]["structures"]] == ["structure 1", "structure 2"]
+    assert [c["name"] for c in job.parameters["support"]["cases"]] == ["case 1", "case 2"]
+    assert screen.session.activity("segment").stage.value == "finished", screen.session.activity("segment").log_text()
+
+
+def test_without_refinement_there_is_nothing_to_compare(screen, scene, models):
+    ui = segmented(screen, scene, models, refine="off")
+    assert not ui.beforeCheck.enabled
+    assert "No result was refined" in ui.beforeCheck.toolTip
+
+
+def test_scans_of_the_support_set_are_not_ticked_by_themselves(screen, scene, models):
+    ready_to_adapt(screen, scene)
+    add_volume(scene, random_ct(seed=9), name="query")
+    screen.scene_changed()
+    assert [volume.GetName() for volume in screen.segment.chosen_volumes] == ["query"]
+    click(screen.segment.ui.allScansButton)
+    assert len(screen.segment.chosen_volumes) == 3
+    click(screen.segment.ui.noScansButton)
+    models.append(Entry)
+    screen.session.notify("models")
+    assert screen.segment.ui.segmentButton.toolTip == "Tick at least one scan."
+
+
+def test_expected_volumes_are_edited_and_checked(screen, scene, models):
+    models.append(Entry)
+    add_volume(scene)
+    screen.session.notify("models")
+    screen.scene_changed()
+    ui = screen.segment.ui
+    click(ui.priorsButton)
+    assert ui.priorsTable.visible
+    assert ui.priorsTable.item(0, 1).text() == "10.0"
+    assert ui.priorsTable.item(1, 1).text() == ""
+    assert screen.segment.priors.edited() == {}
+    ui.priorsTable.item(0, 1).setText("12,5")
+    assert screen.segment.priors.edited() == {"structure 1": {"low_ml": 12.5, "high_ml": 20.0}}
+    ui.priorsTable.item(0, 1).setText("30")
+    assert "smaller first" in ui.segmentButton.toolTip
+    ui.priorsTable.item(0, 1).setText("12.5")
+    click(ui.segmentButton)
+    finish(screen)
+    job = screen.session.activity("segment").job
+    assert job.parameters["priors"] == {"structure 1": {"low_ml": 12.5, "high_ml": 20.0}}
+
+
+def test_normal_adult_volumes_are_offered_with_their_source(screen, models):
+    class Spleen(Entry):
+        description = {  # noqa: RUF012
+            **Entry.description,
+            "structures": [
+                {"name": "Spleen", "value": 1, "color": [1, 0, 0], "terminology": ""},
+                {"name": "my lesion", "value": 2, "color": [0, 1, 0], "terminology": ""},
+            ],
+            "priors": {},
+        }
+
+    models.append(Spleen)
+    screen.session.notify("models")
+    ui, priors = screen.segment.ui, screen.segment.priors
+    assert not ui.presetButton.visible
+    click(ui.priorsButton)
+    assert ui.presetButton.visible
+    assert "Select a structure" in ui.presetButton.toolTip
+    ui.priorsTable.setCurrentCell(1, 0)
+    assert not ui.presetButton.enabled
+    assert "my lesion" in ui.presetButton.toolTip
+    ui.priorsTable.setCurrentCell(0, 0)
+    assert "Prassopoulos" in ui.presetButton.toolTip
+    assert priors.edited() == {}
+    click(ui.presetButton)
+    assert [ui.priorsTable.item(0, column).text() for column in (1, 2)] == ["107", "314"]
+    assert priors.edited() == {"Spleen": {"preset": True}}
+    ui.priorsTable.item(0, 2).setText("400")
+    assert priors.edited() == {"Spleen": {"low_ml": 107.0, "high_ml": 400.0}}
+
+
+def test_correct_and_export(screen, scene, models, monkeypatch, tmp_path, dialogs):
+    segmented(screen, scene, models)
+    review = screen.review.ui
+    assert review.correctButton.toolTip == "Select a result in the table above."
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setattr(review_panel, "ask_folder", lambda *_: str(out))
+    for kind, suffix in (("seg.nrrd", ".seg.nrrd"), ("nii.gz", ".nii.gz"), ("nrrd", ".nrrd")):
+        review.formatCombo.currentIndex = review.formatCombo.findData(kind)
+        click(review.exportButton)
+        spin(lambda: not screen.review.runner.is_running)
+        assert (out / f"new 1{suffix}").is_file(), dialogs.errors
+    assert json.loads((out / "labels.json").read_text())["structure 2"]["value"] == 2
+    dialogs.answer = False
+    stamp = (out / "new 1.nrrd").stat().st_mtime_ns
+    click(review.exportButton)
+    assert "are there already" in dialogs.questions[-1]
+    assert (out / "new 1.nrrd").stat().st_mtime_ns == stamp
+    monkeypatch.setattr(review_panel, "ask_file_to_write", lambda *_: str(out / "volumes.csv"))
+    click(review.tableButton)
+    assert len((out / "volumes.csv").read_text("utf-8-sig").splitlines()) == 5
+    screen.segment.ui.resultTable.setCurrentCell(0, 0)
+    click(review.correctButton)
+    state = screen.session.state
+    assert [state.scan(case).GetName() for case in state.cases] == ["new 1"]
+    assert [structure.name for structure in state.structures] == ["structure 1", "structure 2"]
+    assert screen.support.annotator.is_open
+    assert len(state.results) == 1
