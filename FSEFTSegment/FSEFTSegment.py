@@ -44,7 +44,7 @@ class FSEFTSegment(ScriptedLoadableModule):
 def register_sample_data():
     """Offer the synthetic cases in the Sample Data module."""
     import SampleData
-    from FSEFTSegmentLib.sample_data import SAMPLES, load_sample
+    from FSEFTSegmentLib.sample_data import SAMPLES
 
     icon = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Resources", "Icons", "FSEFTSegment.png")
     for sample in SAMPLES:
@@ -52,8 +52,19 @@ def register_sample_data():
             category="FSEFT",
             sampleName=sample.name,
             thumbnailFileName=icon,
-            customDownloader=lambda _source=None, sample=sample: load_sample(sample),
+            customDownloader=lambda _source=None, sample=sample: load_sample_data(sample),
         )
+
+
+def load_sample_data(sample):
+    """Make and load synthetic scans; what goes wrong is told, not raised into the Sample Data module."""
+    from FSEFTSegmentLib.panels.common import errors_shown
+    from FSEFTSegmentLib.sample_data import load_sample
+
+    nodes = []
+    with errors_shown():
+        nodes = load_sample(sample)
+    return nodes
 
 
 class FSEFTSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
