@@ -11,6 +11,7 @@ from fseft.errors import InputError
 from FSEFTSegmentLib.activities import Activities
 from FSEFTSegmentLib.activity import Activity
 from FSEFTSegmentLib.adaptation import CaseNodes, adapt_parameters_steps, structure_entry, why_not_ready
+from FSEFTSegmentLib.drafts import Drafts
 from FSEFTSegmentLib.jobs.job import Job
 from FSEFTSegmentLib.jobs.queue import JobQueue
 from FSEFTSegmentLib.mrml.cases import CaseStatus
@@ -53,6 +54,7 @@ class Session(Activities):
         self.sequences = sequences
         self.state = ModuleState(scene)
         self.support = SupportSet(self.state, self.notify)
+        self.drafts = Drafts(self.support)
 
     # Adapt
 
@@ -168,7 +170,8 @@ class Session(Activities):
             return parameters
 
         entries = options["structures"] if options["method"] == MODEL else [structure_entry(s) for s in structures]
-        context = {"written": written, "options": {**options, "structures": entries}}
+        names = {f"case {number}": case.volume.GetName() for number, case in enumerate(cases, start=1)}
+        context = {"written": written, "options": {**options, "structures": entries}, "case_names": names}
         return self._begin("propose", f"Proposing for {volume.GetName()}", options, steps, context)
 
     def suggest(self, volumes: Sequence[Any], options: Mapping[str, Any]) -> Activity:
@@ -221,7 +224,7 @@ class Session(Activities):
         options = job.context["options"]
         structures = structures_of_report(options["structures"])
         if activity.kind == "propose":
-            return self.support.proposal_steps(job.context["written"], job.result or {}, structures)
+            return self.drafts.fill_steps(job.context["written"], job.result or {}, structures)
         written, model = job.context["written"], Path(str(options["model"])).name
         return load_results_steps(self.scene, written, job.result or {}, structures, model)
 

@@ -79,6 +79,9 @@ def first_suggestion(result: Mapping[str, Any], volumes: Mapping[str, Any]) -> t
     if result.get("limiting_structure"):
         why = str(result["limiting_structure"]["why"])
         sentences.append(why[:1].upper() + why[1:])
-    return volume, _NAME.sub(
-        lambda found: f"“{volumes[found[0]].GetName()}”" if found[0] in volumes else found[0], " ".join(sentences)
-    )
+    return volume, in_own_names(" ".join(sentences), {name: node.GetName() for name, node in volumes.items()})
+
+
+def in_own_names(text: str, names: Mapping[str, str]) -> str:
+    """What the worker says, with the names of the scene instead of "scan 1" and "case 2"."""
+    return _NAME.sub(lambda found: f"“{names[found[0]]}”" if found[0] in names else found[0], text)

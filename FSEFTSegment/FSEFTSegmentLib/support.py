@@ -6,15 +6,12 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import slicer
 from fseft.errors import InputError
 from fseft.structures import Structure, canonical_name
 
 from FSEFTSegmentLib.adaptation import CaseNodes
-from FSEFTSegmentLib.mrml.annotations import annotation_steps
 from FSEFTSegmentLib.mrml.cases import CaseProblem, CaseStatus, case_status, twins
 from FSEFTSegmentLib.mrml.grid import own_grid
-from FSEFTSegmentLib.mrml.nrrd import read_nrrd_steps
 from FSEFTSegmentLib.mrml.results import (
     ANNOTATION,
     ROLE,
@@ -33,9 +30,7 @@ from FSEFTSegmentLib.mrml.segments import (
 )
 from FSEFTSegmentLib.mrml.volumes import voxels_of
 from FSEFTSegmentLib.presets import make_structure
-from FSEFTSegmentLib.segmentation import WrittenScan
 from FSEFTSegmentLib.state import Case, ModuleState, Result
-from FSEFTSegmentLib.steps import Steps
 
 
 class SupportSet:
@@ -49,7 +44,6 @@ class SupportSet:
     def __init__(self, state: ModuleState, notify: Callable[[str], None]) -> None:
         self.state = state
         self.notify = notify
-        self._before_proposal: dict[str, Any] = {}
 
     # Structures
 
@@ -308,49 +302,6 @@ class SupportSet:
         scans = [self.state.scan(case) for case, status in statuses if status.annotated]
         done = {scan.GetID() for scan in scans if scan is not None}
         return [volume for volume in volumes if volume.GetID() not in done]
-
-    # Proposals
-
-    def proposal_steps(
-        self, written: Sequence[WrittenScan], result: dict[str, Any], structures: tuple[Structure, ...]
-    ) -> Steps[list[Any]]:
-        """Fill structures that are still empty in an annotation from a segmentation; can be undone once."""
-        filled = []
-        for scan in written:
-            case = next((c for c in self.state.cases if self.state.scan(c) is scan.volume), None)
-            if case is None:
-                continue
-            file = yield from read_nrrd_steps(scan.output)
-            annotation = self.annotation_for(case)
-            mine = self.state.structures
-            current = yield from annotation_steps(annotation, scan.volume, mine)
-            drawn = {structure.name for structure in current.structures}
-            labels = current.labels.copy()
-            for structure in mine:
-                source = next((s for s in structures if s.canonical == structure.canonical), None)
-                if source is not None and structure.name not in drawn:
-                    labels[(file.array == source.value) & (labels == 0)] = structure.value
-                    yield 0.5
-            backup = slicer.vtkSegmentation()
-            backup.DeepCopy(annotation.GetSegmentation())
-            self._before_proposal[annotation.GetID()] = backup
-            set_labels(annotation, labels, own_grid(scan.volume), mine)
-            filled.append(annotation)
-        return filled
-
-    def can_undo_proposal(self, annotation: Any | None) -> bool:
-        """True when the last proposal into this annotation can be taken back."""
-        return annotation is not None and annotation.GetID() in self._before_proposal
-
-    def undo_proposal(self, annotation: Any) -> None:
-        """Take the last proposal back; strokes made since are lost with it."""
-        backup = self._before_proposal.pop(annotation.GetID())
-        annotation.GetSegmentation().DeepCopy(backup)
-        self.notify("cases")
-
-    def forget(self) -> None:
-        """Drop what belongs to a scene that was closed."""
-        self._before_proposal.clear()
 
 
 def _far(one: Sequence[float], other: Sequence[float]) -> bool:

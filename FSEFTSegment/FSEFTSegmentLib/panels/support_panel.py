@@ -13,7 +13,8 @@ from FSEFTSegmentLib import library
 from FSEFTSegmentLib.activity import Stage
 from FSEFTSegmentLib.panels.annotator import Annotator
 from FSEFTSegmentLib.panels.case_table import CaseTable, scan_volumes
-from FSEFTSegmentLib.panels.common import errors_shown, guarded, load_ui, set_reason
+from FSEFTSegmentLib.panels.common import confirm, errors_shown, guarded, load_ui, set_reason
+from FSEFTSegmentLib.panels.draft_note import draft_html
 from FSEFTSegmentLib.panels.drops import DropCatcher
 from FSEFTSegmentLib.panels.job_view import JobView
 from FSEFTSegmentLib.panels.structure_table import StructureTable
@@ -47,6 +48,7 @@ class SupportPanel:
         self.ui.suggestButton.clicked.connect(guarded(self.suggest))
         self.job_views = {kind: JobView(session, kind, self.ui.helpHost) for kind in ("propose", "suggest")}
         self._suggestion: Any = None
+        self._draft: Any = None
         self.ui.undoProposalButton.clicked.connect(guarded(self._undo_proposal))
         self.drops = DropCatcher(self.ui.caseTable, lambda volumes: session.support.add_scans(volumes))
         # Every brush stroke changes an annotation; the status follows when the hand rests.
@@ -68,6 +70,8 @@ class SupportPanel:
             self._show_job(topic)
         if topic == "suggest":
             self._take_suggestion()
+        if topic == "propose":
+            self._take_draft()
         if topic in ("structures", "cases", "scans", "selection", "models", "propose", "suggest", "dependencies"):
             self._show_buttons()
 
@@ -116,6 +120,12 @@ class SupportPanel:
             },
         )
 
+    def forget_scene(self) -> None:
+        """The scene is about to go."""
+        self.annotator.forget_scene()
+        self.ui.suggestNote.visible = False
+        self.ui.draftNote.visible = False
+
     def clean_up(self) -> None:
         """The module is going away."""
         self.timer.stop()
@@ -126,8 +136,14 @@ class SupportPanel:
     def _undo_proposal(self) -> None:
         case = self.cases.selected
         annotation = self.session.state.annotation(case) if case is not None else None
-        if annotation is not None and self.session.support.can_undo_proposal(annotation):
-            self.session.support.undo_proposal(annotation)
+        if annotation is None or not self.session.drafts.can_undo(annotation):
+            return
+        if self.session.drafts.was_changed_since(annotation) and not confirm(
+            _("The annotation was changed after the proposal. Take back the proposal and these changes?")
+        ):
+            return
+        self.session.drafts.undo(annotation)
+        self.ui.draftNote.visible = False
 
     def _proposing_model(self) -> Any | None:
         """The chosen model if it knows one of the structures, else any that does."""
@@ -149,7 +165,7 @@ class SupportPanel:
         tip = _("Fill the structures that are still empty, to be corrected by you")
         set_reason(self.ui.proposeButton, against[0] if all(against) else "", tip)
         annotation = self.session.state.annotation(case) if case is not None else None
-        self.ui.undoProposalButton.visible = self.session.support.can_undo_proposal(annotation)
+        self.ui.undoProposalButton.visible = self.session.drafts.can_undo(annotation)
         reason = self.missing()
         if not reason and self.session.is_active("suggest"):
             reason = _("The scans are being compared.")
@@ -164,6 +180,20 @@ class SupportPanel:
         activity = self.session.activity(kind)
         if activity is None or activity.stage is Stage.FINISHED:
             self.job_views[kind].root.visible = False
+
+    def _take_draft(self) -> None:
+        """Tell how each structure of a new draft came about, once."""
+        activity = self.session.activity("propose")
+        if activity is None or activity is self._draft:
+            return
+        if activity.stage is not Stage.FINISHED:
+            self.ui.draftNote.visible = False
+            return
+        assert activity.job is not None
+        self._draft = activity
+        names = activity.job.context["case_names"]
+        self.ui.draftNote.text = "".join(draft_html(draft, names) for draft in activity.result)
+        self.ui.draftNote.visible = bool(activity.result)
 
     def _take_suggestion(self) -> None:
         """Tell what was found, once, and select its case."""
