@@ -84,8 +84,8 @@ def crop_around(scan: Scan, annotation: Annotation) -> tuple[Scan, Annotation]:
         region.append(slice(max(0, inside[0] - margin), inside[-1] + 1 + margin))
     hounsfield, labels = scan.hounsfield[tuple(region)], annotation.labels[tuple(region)]
     first = np.array([[part.start for part in reversed(region)]])
-    origin = tuple(float(value) for value in scan.geometry.to_world(first)[0])
-    geometry = dataclasses.replace(scan.geometry, size=hounsfield.shape[::-1], origin=origin)
+    x, y, z = (float(value) for value in scan.geometry.to_world(first)[0])
+    geometry = dataclasses.replace(scan.geometry, size=hounsfield.shape[::-1], origin=(x, y, z))
     return Scan(hounsfield, geometry, scan.name), dataclasses.replace(annotation, labels=labels)
 
 
@@ -104,7 +104,7 @@ def random_backbone(specification: BackboneSpecification, scans: Sequence[Scan],
             middle = tuple(slice(max(0, extent // 2 - 32), extent // 2 + 32) for extent in volume.shape)
             network.features(window(torch.from_numpy(volume[middle])[None], specification.windows_hu))
     network.requires_grad_(False)
-    return network.eval().to(memory_format=torch.channels_last_3d)
+    return network.eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
 
 
 def probe(

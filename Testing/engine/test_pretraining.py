@@ -63,6 +63,29 @@ def test_the_loss_falls(tmp_path: Path) -> None:
     assert all(result.progress.history[0][name] > 0 for name in terms)
 
 
+def test_deep_supervision_trains_every_level_alone(tmp_path: Path) -> None:
+    pool = tiny_pool(tmp_path)
+    settings = TINY.replace(level_weight=0.5, steps=30, report_steps=10, learning_rate=1e-2)
+    history = train(pool, tmp_path / "deep", settings).progress.history
+    assert history[-1]["levels"] < history[0]["levels"]
+    assert "levels" not in train(pool, tmp_path / "plain", TINY).progress.history[0]
+    exported = load_backbone(tmp_path / "deep")  # the levels' own heads are not part of a backbone
+    assert exported.state_dict().keys() == load_backbone(tmp_path / "plain").state_dict().keys()
+
+
+def test_a_level_is_judged_by_its_own_features() -> None:
+    torch.manual_seed(0)
+    network = PretrainingNetwork(build_network(NETWORK.specification(("a", "b"))), deep=True).eval()
+    windowed, points = torch.rand(1, 2, 16, 16, 16), torch.randint(0, 4096, (1, 20))
+    located = torch.zeros(1, 20, dtype=torch.bool)
+    before = network(windowed, points, located).levels
+    assert [level.shape for level in before] == [(1, 20, 2)] * 4
+    with torch.no_grad():
+        network.backbone.get_parameter("decoder.0.0.weight").zero_()  # of the level at stride 2
+    after = network(windowed, points, located).levels
+    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, False, True, True]
+
+
 def test_the_published_loss_trains_too(tmp_path: Path) -> None:
     settings = TINY.replace(loss="published", steps=20, report_steps=10, learning_rate=1e-2)
     curve = losses(train(tiny_pool(tmp_path), tmp_path / "out", settings))

@@ -1,59 +1,66 @@
-"""Two processes train as one process with the doubled batch does."""
+"""``torchrun`` with two processes trains as one process with the doubled batch does."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-import socket
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
-from conftest import CPU
-from fseft.pretraining.distributed import Processes, join_processes
-from fseft.pretraining.loop import Trainer
-from fseft.pretraining.preparation import Pool
-from fseft.pretraining.settings import PretrainingSettings
-from pretraining_makers import TINY, tiny_pool
-from torch import distributed, multiprocessing
+from fseft.backbones.weights import load_backbone
+from fseft.cli.main import main
+from pretraining_makers import NETWORK, TINY, write_folder
+from torch import distributed
 
-SETTINGS = TINY.replace(freeze_normalisation_at=0.0, steps=5)
+ENGINE = Path(__file__).resolve().parents[2] / "FSEFTSegment"
+STEPS = 5
+TERMS = ("loss", "dice", "cross-entropy", "tissue", "cell", "coordinate")
 
 
-def _train(rank: int, pool: Pool, settings: PretrainingSettings, folder: Path, port: int) -> None:
-    """One of the two processes, in the environment that ``torchrun`` gives it."""
-    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    with join_processes(CPU) as processes:
-        assert (processes.rank, processes.count) == (rank, 2)
-        result = Trainer(pool, settings, CPU, processes, folder / "two").run()
-        if processes.leads:
-            content = [result.progress.history, result.progress.positives]
-            (folder / "curve.json").write_text(json.dumps(content))
+def command(folder: Path, name: str, batch: int) -> list[str]:
+    """Arguments of ``fseft pretrain`` for a small run with this many crops in each process."""
+    # Each process would fit its normalisation to its own crops: frozen, the two ways compute the same.
+    settings = TINY.replace(batch=batch, steps=STEPS, freeze_normalisation_at=0.0).to_json()
+    settings["network"] = dataclasses.asdict(dataclasses.replace(NETWORK, id=name))
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    return [
+        "--quiet", "pretrain", "--source", f"folder:{folder / 'scans'}", "--settings", str(path), "--device", "cpu",
+        "--work", str(folder / "work"), "--output", str(folder / name),
+    ]  # fmt: skip
+
+
+def record(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "pretraining.json").read_text(encoding="utf-8"))
+    return content
 
 
 @pytest.mark.skipif(
     not distributed.is_available() or not distributed.is_gloo_available() or sys.platform == "win32",
     reason="needs torch's gloo backend",
 )
-def test_two_processes_equal_one_with_the_doubled_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = tiny_pool(tmp_path)
-    alone = Processes(0, 1, torch.device("cpu"))
-    one = Trainer(pool, SETTINGS.replace(batch=4), CPU, alone, tmp_path / "one").run()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.setenv(name, "")  # restored after the test, as _train sets them
-    other = multiprocessing.get_context("spawn").Process(target=_train, args=(1, pool, SETTINGS, tmp_path, port))
-    other.start()
-    _train(0, pool, SETTINGS, tmp_path, port)
-    other.join(60)
-    assert other.exitcode == 0
-    history, positives = json.loads((tmp_path / "curve.json").read_text())
-    assert positives == one.progress.positives
-    assert len(history) == len(one.progress.history) == 5
-    for mine, theirs in zip(history, one.progress.history, strict=True):
-        for name in ("loss", "dice", "cross-entropy", "tissue", "cell", "coordinate"):
-            assert mine[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-5), (name, mine["step"])
-    assert (tmp_path / "two" / "weights.safetensors").is_file()
+def test_two_processes_of_torchrun_equal_one_with_the_doubled_batch(tmp_path: Path) -> None:
+    write_folder(tmp_path / "scans")
+    assert main(command(tmp_path, "one", batch=4)) == 0
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, "-m", "fseft.cli.main", *command(tmp_path, "two", batch=2)],
+        env={**os.environ, "PYTHONPATH": str(ENGINE), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Backbone 'two'") == 1  # one process tells the result
+    one, two = record(tmp_path / "one"), record(tmp_path / "two")
+    assert (one["processes"], two["processes"]) == (1, 2)
+    assert len(one["history"]) == len(two["history"]) == STEPS
+    for alone, shared in zip(one["history"], two["history"], strict=True):
+        for name in TERMS:
+            assert shared[name] == pytest.approx(alone[name], rel=1e-3, abs=1e-5), (name, shared["step"])
+    assert one["history"][0]["loss"] != pytest.approx(one["history"][-1]["loss"], rel=1e-2)  # it did train
+    assert load_backbone(tmp_path / "two").specification.classes == tuple(one["classes"])

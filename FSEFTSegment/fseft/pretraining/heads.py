@@ -25,12 +25,14 @@ class Outputs(NamedTuple):
         tissue: (batch, n, tissues).
         cells: (m, cells) at the m located voxels of the batch.
         coordinates: (m, 3).
+        levels: (batch, n, classes) from each feature level alone; empty without deep supervision.
     """
 
     logits: Tensor
     tissue: Tensor
     cells: Tensor
     coordinates: Tensor
+    levels: tuple[Tensor, ...] = ()
 
 
 class PretrainingNetwork(nn.Module):
@@ -39,18 +41,23 @@ class PretrainingNetwork(nn.Module):
     Args:
         backbone: to be trained.
         everywhere: score all voxels of a crop with the backbone's head alone (the published loss).
+        deep: let every feature level predict the classes by itself too.
     """
 
-    def __init__(self, backbone: Backbone, everywhere: bool = False) -> None:
+    def __init__(self, backbone: Backbone, everywhere: bool = False, deep: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.everywhere = everywhere
-        channels = sum(level.channels for level in backbone.specification.levels)
+        self.channels = [level.channels for level in backbone.specification.levels]
+        channels = sum(self.channels)
         self.heads = nn.ModuleDict()
         if not everywhere:
             self.heads["tissue"] = nn.Linear(channels, TISSUES)
             self.heads["cells"] = nn.Linear(channels, CELLS)
             self.heads["coordinates"] = nn.Linear(channels, 3)
+        self.level_heads = nn.ModuleList(
+            nn.Linear(count, backbone.head.outputs) for count in (self.channels if deep and not everywhere else ())
+        )
 
     def forward(self, windowed: Tensor, points: Tensor, located: Tensor) -> Outputs:
         """Predictions at ``points``; see :class:`fseft.pretraining.sampling.Batch` for the arguments."""
@@ -68,7 +75,13 @@ class PretrainingNetwork(nn.Module):
             self.heads["tissue"](features).float(),
             self.heads["cells"](placed).float(),
             self.heads["coordinates"](placed).float(),
+            self._alone(features),
         )
+
+    def _alone(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Classes as each level's part of the stacked features tells them; nothing without deep supervision."""
+        parts = features.split(self.channels, dim=-1)
+        return tuple(head(part).float() for head, part in zip(self.level_heads, parts, strict=False))
 
 
 def point_features(levels: Sequence[Tensor], points: Tensor, shape: tuple[int, ...]) -> Tensor:

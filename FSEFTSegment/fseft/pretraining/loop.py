@@ -79,7 +79,9 @@ class Trainer:
         self.specification = settings.network.specification(pool.classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.network = PretrainingNetwork(build_network(self.specification), settings.loss == "published")
+            self.network = PretrainingNetwork(
+                build_network(self.specification), settings.loss == "published", settings.level_weight > 0
+            )
         if initial is not None:
             start_from_backbone(self.network.backbone, initial)
         self.network.to(processes.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

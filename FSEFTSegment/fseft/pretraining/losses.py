@@ -6,7 +6,7 @@ that the averaged gradients are exactly those of one process with all the crops.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -101,6 +101,16 @@ def coordinate_term(predicted: Tensor, coordinates: Tensor, share: Share = alone
     return total / share(torch.tensor(float(predicted.numel()), device=predicted.device)).clamp_min(1e-6)
 
 
+def level_term(levels: Sequence[Tensor], batch: Batch, settings: PretrainingSettings, share: Share = alone) -> Tensor:
+    """Deep supervision: the class terms of every level's own (batch, n, classes) predictions, averaged over levels."""
+    total = torch.zeros((), device=batch.weights.device)
+    for logits in levels:
+        dice = dice_term(logits, batch.positive, batch.weights, batch.known, settings.least_positives, share)
+        surprise = cross_entropy_term(logits, batch.positive, batch.weights, batch.known, share)
+        total = total + settings.dice_weight * dice + settings.cross_entropy_weight * surprise
+    return total / len(levels)
+
+
 def pretraining_loss(
     outputs: Outputs, batch: Batch, settings: PretrainingSettings, share: Share = alone
 ) -> dict[str, Tensor]:
@@ -116,6 +126,8 @@ def pretraining_loss(
         "cell": cell_term(outputs.cells, batch.cells[batch.located], share),
         "coordinate": coordinate_term(outputs.coordinates, batch.coordinates[batch.located], share),
     }
+    if outputs.levels:
+        terms["levels"] = level_term(outputs.levels, batch, settings, share)
     total = (
         settings.dice_weight * terms["dice"]
         + settings.cross_entropy_weight * terms["cross-entropy"]
@@ -123,4 +135,6 @@ def pretraining_loss(
         + settings.cell_weight * terms["cell"]
         + settings.coordinate_weight * terms["coordinate"]
     )
+    if outputs.levels:
+        total = total + settings.level_weight * terms["levels"]
     return {"loss": total, **terms}

@@ -107,6 +107,7 @@ class PretrainingSettings:
         place_points: of those, at most so many serve the place and coordinate targets.
         least_positives: sampled voxels that a class needs in a crop to have a Dice term.
         dice_weight, cross_entropy_weight, tissue_weight, cell_weight, coordinate_weight: of the loss terms.
+        level_weight: of the class terms that every feature level is given alone (deep supervision); 0 leaves them out.
         learning_rate: peak of AdamW; ``final_rate`` is the share of it left at the end of the cosine.
         warmup_steps: linear warm-up.
         weight_decay: of AdamW.
@@ -136,6 +137,7 @@ class PretrainingSettings:
     tissue_weight: float = 0.3
     cell_weight: float = 0.3
     coordinate_weight: float = 1.0
+    level_weight: float = 0.0
     learning_rate: float = 2e-3
     final_rate: float = 0.02
     warmup_steps: int = 100

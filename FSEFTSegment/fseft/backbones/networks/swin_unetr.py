@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from monai.networks.nets import SwinUNETR
 from torch import Tensor, nn
 
 from fseft.backbones.networks.backbone import Backbone
@@ -14,6 +13,9 @@ class SwinUnetrBackbone(Backbone):
 
     def __init__(self, specification: BackboneSpecification) -> None:
         super().__init__(specification)
+        # Importing MONAI takes seconds, which no process should pay that runs another network.
+        from monai.networks.nets import SwinUNETR
+
         parameters = specification.architecture_parameters
         self.network = SwinUNETR(
             in_channels=len(specification.windows_hu),

@@ -1,0 +1,137 @@
+"""What each part of pretraining buys: same random start, same number of steps, judged by the probe of the features.
+
+    python Testing/benchmarks/pretraining_ablation.py --steps 200 --output benchmark-output --work /tmp/work
+
+Every arm is a whole run of ``fseft pretrain`` with other weights of the loss or other sources, on one thread; then
+``probe_backbone.py``'s probe tells how much of novel structures its frozen features hold. A few hundred steps are the
+beginning of a run: an arm that is ahead there need not be ahead at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fseft.backbones.weights import load_backbone, load_specification
+from fseft.compute import choose_compute, use_threads
+from fseft.files import replace_whole
+from fseft.pretraining.command import run_pretraining
+from fseft.pretraining.settings import PretrainingSettings
+from fseft.pretraining.sources import parse_source
+from fseft.reporting import Reporter
+from fseft.structures import Structure
+from probe_backbone import POOL, choose_cases, load_case, probe, random_backbone  # puts the engine on the path
+
+NOVEL = "mandible+larynx+oesophagus"
+BASE = "Brainstem+SpinalCord+RightParotid+LeftParotid"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to pretrain.
+
+    Attributes:
+        title: in the table.
+        settings: what differs from the defaults.
+        phantoms: whether a quarter of the crops shows phantoms.
+    """
+
+    title: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    phantoms: bool = False
+
+
+_LABELS_ALONE = {"tissue_weight": 0.0, "cell_weight": 0.0, "coordinate_weight": 0.0}
+ARMS: dict[str, Arm] = {
+    "labels": Arm("labels alone", _LABELS_ALONE),
+    "place": Arm("and tissue, place, coordinates"),
+    "phantoms": Arm("and tissue, place, coordinates, phantoms", phantoms=True),
+    "deep": Arm("and tissue, place, coordinates, deep supervision", {"level_weight": 0.5}),
+}
+
+
+def sources(arm: Arm, cases: int) -> list[str]:
+    """The arm's sources as ``--source`` names them: pretraining patients, two torsos, perhaps phantoms."""
+    names = json.loads((POOL / "splits.json").read_text(encoding="utf-8"))["pretraining"][:cases]
+    torso = POOL.parent / "torso"
+    found = [
+        f"folder:{POOL},cases={'+'.join(names)},structures={BASE},weight=0.65",
+        f"folder:{torso},cases=LIDC-IDRI-0001,except=esophagus+kidney_cyst_left,weight=0.24",
+        f"folder:{torso},cases=ts_example_ct,except=esophagus,weight=0.11",
+    ]
+    if arm.phantoms:
+        found.append(f"phantoms:head-neck,count=6,seed=500,except={NOVEL},weight=0.17")
+        found.append(f"phantoms:torso,count=6,except={NOVEL},weight=0.16")
+    return found
+
+
+def main() -> None:
+    """Parse arguments, train and probe every arm, write the table after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--cases", type=int, default=40, help="patients of the pretraining split")
+    parser.add_argument("--structures", nargs="+", default=["Mandible", "Larynx", "RightParotid"])
+    parser.add_argument("--shots", type=int, nargs="+", default=[1, 3])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="draws of the probe's support sets")
+    parser.add_argument("--queries", type=int, default=4)
+    parser.add_argument("--pool", type=int, default=4, help="cases that support sets are drawn from")
+    parser.add_argument("--random", action="store_true", help="probe random weights too")
+    parser.add_argument("--work", type=Path, required=True, help="folder for prepared cases, kept")
+    parser.add_argument("--output", type=Path, default=Path("benchmark-output"))
+    options = parser.parse_args()
+    if not POOL.is_dir():
+        sys.exit(f"This benchmark needs the OpenKBP cases in {POOL.name}/, which are not here.")
+    use_threads()
+    compute = choose_compute("cpu")
+    chosen = choose_cases(options.structures, options.queries, options.pool)
+    cases = [load_case(case, options.structures) for case in chosen]
+    structures = [Structure(name, number) for number, name in enumerate(options.structures, start=1)]
+    rows: list[dict[str, Any]] = []
+    for name in options.arms:
+        arm, folder = ARMS[name], options.output / name
+        settings = PretrainingSettings(minutes=None, steps=options.steps, workers=0).with_overrides(arm.settings)
+        clock = time.process_time()
+        parsed = [parse_source(text) for text in sources(arm, options.cases)]
+        result = run_pretraining(parsed, settings, folder, options.work, "cpu", True, Reporter())
+        seconds = time.process_time() - clock
+        found = probe(load_backbone(folder), cases, structures, options, compute)
+        last = result.progress.history[-1]
+        rows.append({"arm": arm.title, "seconds": seconds, "loss": last, "dice": averaged(found)})
+        write(rows, options)
+    if options.random:
+        scans = [scan for _, scan, _ in cases[options.queries :]]
+        network = random_backbone(load_specification(options.output / options.arms[0]), scans, seed=0)
+        found = probe(network, cases, structures, options, compute)
+        rows.append({"arm": "random weights", "seconds": 0.0, "loss": {}, "dice": averaged(found)})
+        write(rows, options)
+
+
+def averaged(found: dict[int, np.ndarray]) -> dict[int, list[float]]:
+    """Mean Dice of every structure by shots."""
+    return {shots: [float(value) for value in np.nanmean(dice, axis=0)] for shots, dice in found.items()}
+
+
+def write(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Write all figures, and print the table so far."""
+    lines = ["| pretrained with | shots | " + " | ".join(options.structures) + " | mean |"]
+    lines.append("|---|---|" + "---|" * (len(options.structures) + 1))
+    for row in rows:
+        for shots, dice in row["dice"].items():
+            cells = " | ".join(f"{value:.3f}" for value in (*dice, float(np.mean(dice))))
+            lines.append(f"| {row['arm']} | {shots} | {cells} |")
+    text = "\n".join(lines) + "\n"
+    for name, content in (("ablation.json", json.dumps(rows, indent=1)), ("ablation.md", text)):
+        with replace_whole(options.output / name) as partial:
+            partial.write_text(content, encoding="utf-8")
+    print("\n" + text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
