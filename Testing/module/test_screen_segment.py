@@ -25,15 +25,25 @@ def test_segment_fills_the_table_and_a_click_goes_there(screen, scene, models):
     ui = segmented(screen, scene, models)
     assert ui.scanCount.text == "2 of 2 ticked"
     table = ui.resultTable
-    texts = [[table.item(row, column).text() for column in range(6)] for row in range(table.rowCount)]
-    assert [row[:2] for row in texts] == [[f"new {n}", f"structure {m}"] for n in (1, 2) for m in (1, 2)]
-    assert texts[0][2].startswith("52.1 → ")
-    assert "below the expected range" in table.item(0, 2).toolTip()
-    assert "→" not in texts[1][2]
-    assert texts[0][3:] == ["0.01–0.05", "0.84 (0.75–0.92)", "!"]
-    assert table.item(0, 5).toolTip() == "larger than expected"
-    assert texts[1][4] == "-"
-    table.cellClicked.emit(2, 1)
+    texts = [[table.item(row, 0).text(), table.columnSpan(row, 0)] for row in range(table.rowCount)]
+    assert texts == [
+        ["new 1", 4], ["structure 1", 1], ["▲ Larger than expected", 4], ["structure 2", 1],
+        ["new 2", 4], ["structure 1", 1], ["▲ Larger than expected", 4], ["structure 2", 1],
+    ]  # fmt: skip
+    assert "“mine”" in table.item(0, 0).toolTip()
+    assert table.item(1, 1).text().startswith("52.1 → ")
+    assert "below the expected range" in table.item(1, 1).toolTip()
+    assert "→" not in table.item(3, 1).text()
+    assert [table.item(1, column).text() for column in (2, 3)] == ["0.01–0.05", "0.84 (0.75–0.92)"]
+    assert table.item(3, 3).text() == "-"
+    assert ui.resultNote.text.startswith("2 structures to look at")
+    jumps = len(slicer.jumps)
+    table.cellClicked.emit(4, 0)
+    assert len(slicer.jumps) == jumps
+    assert slicer.views[-1]["background"].GetName() == "new 2"
+    table.cellClicked.emit(1, 0)
+    assert slicer.views[-1]["background"].GetName() == "new 1"
+    table.cellClicked.emit(6, 0)
     assert len(slicer.jumps[-1]) == 4
     assert slicer.views[-1]["background"].GetName() == "new 2"
     assert ui.beforeCheck.enabled
@@ -45,9 +55,9 @@ def test_segment_fills_the_table_and_a_click_goes_there(screen, scene, models):
 
     click(ui.beforeCheck)
     assert visible() == [False, True]
-    table.cellClicked.emit(2, 1)
+    table.cellClicked.emit(6, 0)
     assert visible() == [False, False]
-    table.cellClicked.emit(0, 1)
+    table.cellClicked.emit(1, 1)
     assert visible() == [False, True]
     click(ui.beforeCheck)
     assert visible() == [True, False]

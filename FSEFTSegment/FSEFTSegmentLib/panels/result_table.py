@@ -1,7 +1,9 @@
-"""The table of results: volume, expected range, predicted Dice and flags per structure and scan."""
+"""The table of results: volume, expected range, predicted Dice and what to look at, per scan and structure."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import qt
@@ -16,6 +18,13 @@ from FSEFTSegmentLib.segmentation import flag_text, refinement_of
 from FSEFTSegmentLib.session import Session
 from FSEFTSegmentLib.state import Result
 
+#: Before what there is to look at.
+MARK = "▲ "
+
+
+def _marked(text: str) -> str:
+    return f"{MARK}{text[:1].upper()}{text[1:]}"
+
 
 def volume_text(entry: dict[str, Any]) -> str:
     """A structure's volume in ml, with the one before where refinement changed it ("52.1 → 61.0")."""
@@ -25,28 +34,52 @@ def volume_text(entry: dict[str, Any]) -> str:
     return f"{millilitres(refined['before_ml'])} → {now}" if refined.get("action") == "refined" else now
 
 
+def expected_text(expected: Sequence[float] | None) -> str:
+    """The range that the annotations suggest ("1180–1720")."""
+    return f"{millilitres(expected[0])}–{millilitres(expected[1])}" if expected else "-"
+
+
 def predicted_text(dice: dict[str, float] | None) -> str:
     """Predicted Dice with its interval ("0.84 (0.75-0.92)")."""
     return f"{dice['value']:.2f} ({dice['low']:.2f}–{dice['high']:.2f})" if dice else "-"
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A row of the table.
+
+    Attributes:
+        result: whose.
+        name: the structure's; "" for the row that names the scan and for what is to be looked at in the whole scan.
+        entry: the report's on the structure, where its figures are shown.
+        text: what spans the row instead, where there are no figures.
+        flags: what is to be looked at, for the rows with figures.
+    """
+
+    result: Result
+    name: str
+    entry: dict[str, Any] | None = None
+    text: str = ""
+    flags: tuple[str, ...] = ()
+
+
 class ResultTable:
-    """Shows the session's results; a click sends the views to the structure.
+    """Shows the session's results, scan by scan; a click sends the views to the structure.
+
+    Below the figures of a structure stands in words what there is to look at.
 
     Args:
-        table: six columns: scan, structure, ml, expected, Dice, flags.
+        table: four columns: structure, ml, expected, Dice.
         session: whose results.
     """
 
     def __init__(self, table: Any, session: Session) -> None:
         self.table = table
         self.session = session
-        self.rows: list[tuple[Result, str]] = []
-        self._flags: list[list[str]] = []
+        self.rows: list[_Row] = []
         #: Whether results are shown as they were before refinement.
         self.before = False
-        set_columns(table, 0, (1, 2, 3, 4, 5))
-        table.horizontalHeaderItem(5).setToolTip(_("Something to look at"))
+        set_columns(table, 0, (1, 2, 3))
         table.cellClicked.connect(lambda row, _column: self.jump(row))
         table.itemSelectionChanged.connect(lambda *_: session.notify("selection"))
 
@@ -54,70 +87,74 @@ class ResultTable:
     def selected(self) -> Result | None:
         """The result of the selected row."""
         row = self.table.currentRow()
-        return self.rows[row][0] if 0 <= row < len(self.rows) else None
+        return self.rows[row].result if 0 <= row < len(self.rows) else None
 
     def refresh(self) -> None:
         """Show the results as they stand."""
-        self.rows, self._flags = [], []
-        cells = []
-        for result in self.session.state.results:
-            scan = self.session.state.result_node(result, "scan")
-            name = scan.GetName() if scan is not None else _("(removed)")
-            for entry in result.report.get("structures", []):
-                self.rows.append((result, str(entry["name"])))
-                flags = [flag_text(flag) for flag in [*result.report.get("flags", []), *entry.get("flags", [])]]
-                self._flags.append(flags)
-                cells.append((name, entry, flags))
+        self.rows = [row for result in self.session.state.results for row in self._rows_of(result)]
         row = self.table.currentRow()
         with silenced(self.table):
-            self.table.rowCount = len(cells)
-            for position, (name, entry, flags) in enumerate(cells):
-                self._fill_row(position, name, entry, flags)
-            if 0 <= row < len(cells):
+            self.table.clearSpans()
+            self.table.rowCount = len(self.rows)
+            for position, content in enumerate(self.rows):
+                self._fill_row(position, content)
+            if 0 <= row < len(self.rows):
                 self.table.setCurrentCell(row, 0)
-        # With one scan its name says nothing, and the room is better used.
-        self.table.setColumnHidden(0, len(self.session.state.results) < 2)
-        header = self.table.horizontalHeader()
-        several = len(self.session.state.results) > 1
-        mode = qt.QHeaderView.ResizeToContents if several else qt.QHeaderView.Stretch
-        header.setSectionResizeMode(1, mode)
-        fit_height(self.table, 2, 9)
+        fit_height(self.table, 3, 12)
 
-    def _fill_row(self, position: int, scan: str, entry: dict[str, Any], flags: list[str]) -> None:
-        expected = entry.get("expected_ml")
-        texts = (
-            scan,
-            str(entry["name"]),
-            volume_text(entry),
-            f"{millilitres(expected[0])}–{millilitres(expected[1])}" if expected else "-",
-            predicted_text(entry.get("predicted_dice")),
-            "!" if flags else "",
-        )
-        refined = refinement_of(entry)
-        tips = {2: f"{texts[2]} ml\n{refined['why']}" if refined.get("why") else texts[2], 5: "\n".join(flags)}
-        for column, text in enumerate(texts):
-            item = read_only_item(text, tips.get(column, text))
-            if flags and column in (2, 5):
+    def _rows_of(self, result: Result) -> list[_Row]:
+        scan = self.session.state.result_node(result, "scan")
+        rows = [_Row(result, "", text=scan.GetName() if scan is not None else _("(removed)"))]
+        rows += [_Row(result, "", text=_marked(flag_text(flag))) for flag in result.report.get("flags", [])]
+        for entry in result.report.get("structures", []):
+            name, flags = str(entry["name"]), tuple(flag_text(flag) for flag in entry.get("flags", []))
+            rows.append(_Row(result, name, entry, flags=flags))
+            rows += [_Row(result, name, text=_marked(flag)) for flag in flags]
+        return rows
+
+    def _fill_row(self, position: int, row: _Row) -> None:
+        if row.entry is None:
+            item = read_only_item(row.text)
+            if row.text.startswith(MARK):
                 item.setForeground(qt.QBrush(qt.QColor(WARNING_COLOR)))
-            if column in (2, 3, 4):
+            else:
+                font = item.font()
+                font.setBold(True)
+                item.setFont(font)
+                item.setToolTip(_("{scan}\nSegmented with “{model}”").format(scan=row.text, model=row.result.model))
+            self.table.setItem(position, 0, item)
+            self.table.setSpan(position, 0, 1, self.table.columnCount)
+            return
+        texts = (
+            row.name,
+            volume_text(row.entry),
+            expected_text(row.entry.get("expected_ml")),
+            predicted_text(row.entry.get("predicted_dice")),
+        )
+        refined = refinement_of(row.entry)
+        why = f"{texts[1]} ml\n{refined['why']}" if refined.get("why") else f"{texts[1]} ml"
+        for column, text in enumerate(texts):
+            item = read_only_item(text, why if column == 1 else text)
+            if row.flags and column == 1:
+                item.setForeground(qt.QBrush(qt.QColor(WARNING_COLOR)))
+            if column:
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             self.table.setItem(position, column, item)
 
     def note(self) -> str:
-        """What there is to look at: for the selected row, else how much there is at all."""
-        flagged = [(result, name, flags) for (result, name), flags in zip(self.rows, self._flags, strict=True) if flags]
-        row = self.table.currentRow()
-        if 0 <= row < len(self.rows) and self._flags[row]:
-            return f"{self.rows[row][1]}: " + "; ".join(self._flags[row])
+        """How much there is to look at, "" for nothing."""
+        flagged = sum(bool(row.flags) for row in self.rows)
+        if flagged == 1:
+            return _("1 structure to look at; click it and the views go there.")
         if flagged:
-            return _("{count} structure(s) to look at; click a red row.").format(count=len(flagged))
+            return _("{count} structures to look at; click one and the views go there.").format(count=flagged)
         return ""
 
     def jump(self, row: int) -> None:
         """Show a row's scan and send the views to its structure."""
         if not 0 <= row < len(self.rows):
             return
-        result, name = self.rows[row]
+        result, name = self.rows[row].result, self.rows[row].name
         state = self.session.state
         scan, node = state.result_node(result, "scan"), state.result_node(result, "result")
         if scan is None or node is None:
@@ -130,6 +167,6 @@ class ResultTable:
         before = state.result_node(result, "before")
         show_before(node, before, self.before and before is not None)
         slicer.util.setSliceViewerLayers(background=scan)
-        centre = centre_of_segment(node, name)
+        centre = centre_of_segment(node, name) if name else None
         if centre is not None:
             slicer.modules.markups.logic().JumpSlicesToLocation(*centre, True)
