@@ -13,7 +13,7 @@ standins.install()
 standins.with_properties(__name__)
 
 from FSEFTSegmentLib.panels.card import card_html, methods_table_html, structure_rows  # noqa: E402
-from screen_kit import VALIDATED, Entry, click, finish, ready_to_adapt, spin  # noqa: E402
+from screen_kit import VALIDATED, Entry, click, finish, ready_to_adapt, score, spin  # noqa: E402
 
 
 def test_adapt_shows_progress_curve_and_card(screen, scene, models, dialogs):
@@ -116,7 +116,8 @@ def test_the_card_shows_the_validation_with_dashes_for_what_is_unknown():
         "Good. The spatial",
         "Annotate one more case that shows",
         "left out, one at a time",
-        "<b>spatial-adapter 0.91</b>",
+        "<b>spatial-adapter 0.91*</b>",
+        "spatial-adapter: its mean is over structure 1 only.",
     ):
         assert words in text, words
     assert "Not validated" not in text
@@ -124,6 +125,20 @@ def test_the_card_shows_the_validation_with_dashes_for_what_is_unknown():
     assert methods_table_html(VALIDATED) in card_html(VALIDATED, wide=True)
     slices = {**VALIDATED, "validation": {**VALIDATED["validation"], "kind": "cross-slice"}}
     assert "slices of the one annotated scan" in card_html(slices)
+
+
+def test_the_card_says_what_a_mean_leaves_out():
+    table = {
+        "zero-shot": {"liver": score(0.8), "my lesion": score(None)},
+        "linear-probe": {"liver": score(0.9), "my lesion": score(0.5)},
+    }
+    content = {**VALIDATED, "validation": {**VALIDATED["validation"], "table": table, "chosen": "linear-probe"}}
+    text = card_html(content).replace("&nbsp;", " ").replace("&#8209;", "-")
+    assert "zero-shot 0.80*, <b>linear-probe 0.70</b>" in text
+    assert "* zero-shot knows only structures of the pretraining: its mean is over liver." in text
+    assert "The chosen method has 0.90 there." in text
+    del table["zero-shot"]["my lesion"], table["linear-probe"]["my lesion"]
+    assert "*" not in card_html(content)
 
 
 def test_the_card_warns_without_validation():

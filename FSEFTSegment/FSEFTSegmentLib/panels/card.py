@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from FSEFTSegmentLib.panels.common import ADVICE_COLOR, GOOD_COLOR
+from FSEFTSegmentLib.panels.common import ADVICE_COLOR, GOOD_COLOR, elided_names
 
 #: What cannot be known.
 DASH = "-"
@@ -115,11 +115,37 @@ def _methods_html(validation: Mapping[str, Any]) -> str:
     text = f"<br><i>{escape(about)}</i>"
     if len(table) < 2:
         return text
-    parts = []
+    everywhere = set().union(*(scored_structures(row) for row in table.values()))
+    parts, partial = [], {}
     for method, row in table.items():
         words = f"{_unbroken(method)}&nbsp;{_two_digits(mean_dice(row))}"
+        scored = scored_structures(row)
+        if scored and scored != everywhere:
+            words += "*"
+            partial[method] = scored
         parts.append(f"<b>{words}</b>" if method == validation.get("chosen") else words)
-    return text + "<br>" + _("Mean Dice:") + " " + ", ".join(parts) + "."
+    text += "<br>" + _("Mean Dice:") + " " + ", ".join(parts) + "."
+    for method, scored in partial.items():
+        text += "<br>" + escape(_only_on(method, scored, table.get(str(validation.get("chosen"))) or {}))
+    return text
+
+
+def scored_structures(row: Mapping[str, Any]) -> set[str]:
+    """Names of the structures that a method could be scored on."""
+    return {name for name, score in row.items() if score.get("dice") is not None}
+
+
+def _only_on(method: str, scored: set[str], chosen: Mapping[str, Any]) -> str:
+    """That a method's mean is over some structures only, and what the chosen method reaches on these."""
+    names = elided_names(tuple(name for name in chosen if name in scored) or tuple(sorted(scored)))
+    text = _("* {method} knows only structures of the pretraining: its mean is over {names}.")
+    if method != "zero-shot":
+        text = _("* {method}: its mean is over {names} only.")
+    text = text.format(method=method, names=names)
+    if scored_structures(chosen) == scored:
+        return text
+    same = mean_dice({name: score for name, score in chosen.items() if name in scored})
+    return text if same is None else text + " " + _("The chosen method has {dice:.2f} there.").format(dice=same)
 
 
 def methods_table_html(content: Mapping[str, Any]) -> str:
