@@ -5,6 +5,8 @@
 Not every patient has every structure. The patients with most structures form the pool that support sets are drawn
 from, the first of a support set has all of them; the next ones are the queries, the same for every row, scored on
 the structures they have. One model for all structures per support set; zero-shot covers the base structures alone.
+With ``--location`` every result is also refined by location (the support scans registered to the query, see
+``atlas.py``) and gets a second row. Registrations are taken from the cache.
 """
 
 from __future__ import annotations
@@ -27,20 +29,24 @@ sys.path.insert(0, str(ROOT / "FSEFTSegment"))
 from fseft.adaptation.adapt import make_trained_adapter  # noqa: E402
 from fseft.adaptation.settings import AdaptationSettings  # noqa: E402
 from fseft.adaptation.support import SupportCase, make_support_case  # noqa: E402
+from fseft.adapters.adapter import Adapter  # noqa: E402
 from fseft.adapters.initialisation import pretrained_row  # noqa: E402
 from fseft.adapters.registry import METHODS  # noqa: E402
 from fseft.backbones.library import find_backbone  # noqa: E402
-from fseft.compute import choose_compute, use_threads  # noqa: E402
+from fseft.compute import Compute, choose_compute, use_threads  # noqa: E402
 from fseft.evaluation.metrics import structure_metrics  # noqa: E402
 from fseft.features.source import FeatureSource  # noqa: E402
 from fseft.files import replace_whole  # noqa: E402
+from fseft.location.support import AtlasCase, Placed  # noqa: E402
 from fseft.reporting import Reporter  # noqa: E402
 from fseft.scan.annotation import Annotation, read_annotation, structures_from_json  # noqa: E402
 from fseft.scan.reading import read_scan  # noqa: E402
 from fseft.scan.scan import Scan  # noqa: E402
 from fseft.segmentation.components import keep_largest  # noqa: E402
 from fseft.segmentation.predict import predict_labels  # noqa: E402
+from fseft.segmentation.volumes import measure  # noqa: E402
 from fseft.structures import Structure  # noqa: E402
+from fseft.transduction.located import refine_by_location  # noqa: E402
 
 POOL = ROOT / ".." / "shared" / "ct" / "openkbp"
 TOLERANCE_MM = 2.0
@@ -64,6 +70,7 @@ class Case:
     scan: Scan
     annotation: Annotation
     support: SupportCase
+    atlas: AtlasCase
 
 
 def read_pool(structures: Sequence[Structure], limit: int) -> Iterator[tuple[Scan, Annotation]]:
@@ -82,7 +89,8 @@ def load_pool(source: FeatureSource, structures: Sequence[Structure], limit: int
     cases = []
     for scan, annotation in read_pool(structures, limit):
         support = make_support_case(scan.name, source.features(scan), annotation, structures)
-        cases.append(Case(scan.name, scan, annotation, support))
+        atlas = AtlasCase(Placed.of_scan(scan), annotation)
+        cases.append(Case(scan.name, scan, annotation, support, atlas))
         print(f"\r{len(cases)} cases ready", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return cases
@@ -142,18 +150,41 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                     settings.replace(seed=seed), compute, Reporter(),
                 )  # fmt: skip
                 seconds = time.monotonic() - clock
-                scores = []
+                scores, located = [], []
                 for query in queries:
                     labels = predict_labels(adapter, query.support.features, replace(compute, half=None))
                     if options.largest:
                         keep_largest(labels, len(learnt))
                     scores.append(score(query, labels, learnt))
-                rows.append({"method": method_name, "shots": k, "seed": seed, "seconds": seconds, "scores": scores})
-                mean = np.nanmean([value[0] for by_name in scores for value in by_name.values()])
-                how = f"{seconds:6.1f} s  {curve.stopped:8}"
-                print(f"{method_name:16} k={k} seed={seed} {how} mean Dice {mean:.3f}", flush=True)
+                    if options.location and k:
+                        labels = with_location(adapter, query, support, learnt, labels, replace(compute, half=None))
+                        located.append(score(query, labels, learnt))
+                for name, found in ((method_name, scores), (f"{method_name} + location", located)):
+                    if not found:
+                        continue
+                    rows.append({"method": name, "shots": k, "seed": seed, "seconds": seconds, "scores": found})
+                    mean = np.nanmean([value[0] for by_name in found for value in by_name.values()])
+                    how = f"{seconds:6.1f} s  {curve.stopped:8}"
+                    print(f"{name:27} k={k} seed={seed} {how} mean Dice {mean:.3f}", flush=True)
                 write(result, options.output)  # after every row: a run that is cut short is not lost
     return result
+
+
+def with_location(
+    adapter: Adapter,
+    query: Case,
+    support: Sequence[Case],
+    structures: Sequence[Structure],
+    labels: np.ndarray,
+    compute: Compute,
+) -> np.ndarray:
+    """The labels refined by location, see :mod:`fseft.transduction.located`."""
+    sizes = measure(labels, range(1, len(structures) + 1), query.scan.geometry)
+    cases = [case.atlas for case in support]
+    features = query.support.features
+    return refine_by_location(
+        adapter, features, query.atlas.placed, cases, structures, labels, sizes, compute
+    )[0]  # fmt: skip
 
 
 def write(result: dict[str, Any], folder: Path) -> str:
@@ -194,6 +225,7 @@ def main() -> None:
     parser.add_argument("--protocol", choices=["default", "published"], default="default")
     parser.add_argument("--settings", default="{}", help="JSON of overrides of AdaptationSettings")
     parser.add_argument("--backbone", type=Path, help="a backbone folder; default: the bundled one")
+    parser.add_argument("--location", action="store_true", help="also refine every result by location")
     parser.add_argument("--largest", action="store_true", help="keep each structure's largest component")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, default=Path("benchmark-output"))

@@ -3,8 +3,8 @@
 Parameters: ``model`` name or folder; ``scans`` [{``scan``, ``output``, ``name``, ``series``, ``before``: labelmap to
 write if refinement changed something}]; ``priors`` {structure: {``low_ml``, ``high_ml``}} edited ranges, or
 {structure: {``preset``: true}} of :mod:`fseft.priors.presets`; ``report`` an HTML page to write, or null;
-``keep_largest``; ``device``; ``refine`` "off"|"default"|"paper"; ``support`` {``cases``, ``structures``} as in the job
-"adapt": annotated scans that keep refinement honest, which "paper" needs.
+``keep_largest``; ``device``; ``refine`` "off"|"default"|"location"|"paper"; ``support`` {``cases``, ``structures``} as
+in the job "adapt": annotated scans that keep refinement honest, which "location" and "paper" need.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from fseft.errors import InputError
 from fseft.features.source import FeatureSource
 from fseft.jobs.adapt_job import read_case, read_structure
 from fseft.jobs.job import Parameters
+from fseft.location.support import load_atlas_cases
 from fseft.models.adapted_model import AdaptedModel, SizePrior, load_model, read_description
 from fseft.models.library import find_model
 from fseft.priors.presets import require_preset
@@ -86,6 +87,8 @@ def read_refining(parameters: Parameters, model: AdaptedModel, source: FeatureSo
             "Give the scans that the model was made from.",
         )
     structures = [by_name[structure.name] for structure in model.structures]
+    if mode == "location":
+        return Refining(mode, atlas=load_atlas_cases(cases, structures, reporter))
     return Refining(mode, [entry.case for entry in load_cases(cases, structures, source, reporter)])
 
 

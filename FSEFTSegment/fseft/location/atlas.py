@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fseft.location.cache import RegistrationCache
-from fseft.location.propagation import Carrier, union
+from fseft.location.carried import carry_structure
+from fseft.location.propagation import Carrier
 from fseft.location.registration import Registration, register_coarse
 from fseft.location.support import AtlasCase, Placed
-from fseft.location.vote import agreement_of, threshold_of, weighted_share
+from fseft.location.vote import threshold_of
 from fseft.reporting import SILENT, Reporter
 from fseft.scan.geometry import Geometry
 from fseft.structures import Structure
@@ -79,6 +80,25 @@ def propose(
     Raises:
         Cancelled: between iterations of a registration, or between structures.
     """
+    carriers, weights, failed = register_all(query, cases, reporter, cache)
+    labels, records = combine(query.geometry, carriers, weights, structures, reporter)
+    return Proposal(labels, records, failed, len(carriers))
+
+
+def register_all(
+    query: Placed, cases: Sequence[AtlasCase], reporter: Reporter = SILENT, cache: RegistrationCache | None = None
+) -> tuple[list[Carrier], list[float], list[str]]:
+    """Register every case to the query.
+
+    Args:
+        query: see :func:`propose`.
+        cases: the support set.
+        reporter: hears phase "registration".
+        cache: see :func:`propose`.
+
+    Returns:
+        Of the cases that registered their carriers and weights, of the others one sentence each.
+    """
     cache = cache or RegistrationCache()
     carriers, weights, failed = [], [], []
     for number, case in enumerate(cases):
@@ -94,8 +114,7 @@ def propose(
         carriers.append(Carrier(case.annotation, case.placed.geometry, query.geometry, found))
         weights.append(max(found.refined_correlation, 0.05) ** WEIGHT_POWER)
     reporter.progress("registration", len(cases), max(1, len(cases)))
-    labels, records = combine(query.geometry, carriers, weights, structures, reporter)
-    return Proposal(labels, records, failed, len(carriers))
+    return carriers, weights, failed
 
 
 def registration_of(
@@ -144,30 +163,14 @@ def _propose_one(
     best: np.ndarray,
 ) -> tuple[int, int, float | None]:
     """Write one structure into ``labels`` and its shares into ``best``; returns votes, of, agreement."""
-    able = [
-        (carrier, weight)
-        for carrier, weight in zip(carriers, weights, strict=True)
-        if structure.name in {s.name for s in carrier.annotation.structures}
-    ]
-    boxes = [box for carrier, _ in able if (box := carrier.box_of(structure.value)) is not None]
-    if not boxes:
-        return 0, len(able), None
-    box = union(boxes)
-    carried = [carrier.carry(structure.value, box) for carrier, _ in able]
-    covers, knowns = [c for c, _ in carried], [k for _, k in carried]
-    own = [weight for _, weight in able]
-    sizes = [int(np.count_nonzero((c >= 0.5) & (k > 0))) for c, k in carried]
-    share = weighted_share(covers, knowns, own)
-    # A case that does not show the place cannot say how large the structure is.
-    seen = [(size, weight) for size, weight in zip(sizes, own, strict=True) if size]
-    if not seen:
-        return 0, len(able), None
-    expected = float(np.average([s for s, _ in seen], weights=[w for _, w in seen]))
-    taken = (share >= threshold_of(share, expected)) & (share > best[box])
+    carried = carry_structure(structure.name, carriers, weights)
+    if carried.share is None or carried.box is None:
+        return 0, carried.of, None
+    share, box = carried.share, carried.box
+    taken = (share >= threshold_of(share, carried.expected_voxels)) & (share > best[box])
     labels[box][taken] = structure.value
     best[box][taken] = share[taken]
-    voters = [i for i, size in enumerate(sizes) if size]
-    return len(voters), len(able), agreement_of([covers[i] for i in voters], [knowns[i] for i in voters])
+    return carried.votes, carried.of, carried.agreement
 
 
 class _OneOfMany(Reporter):

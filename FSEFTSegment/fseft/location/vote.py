@@ -39,19 +39,20 @@ def weighted_share(covers: Sequence[np.ndarray], knowns: Sequence[np.ndarray], w
     return share
 
 
-def threshold_of(share: np.ndarray, expected_voxels: float) -> float:
+def threshold_of(share: np.ndarray, expected_voxels: float, least: float = LEAST_SHARE) -> float:
     """The share from which on a voxel belongs to the structure, see the module's documentation.
 
     Args:
         share: as :func:`weighted_share` gives it.
         expected_voxels: weighted mean number of voxels of the cases' own propagated structures.
+        least: the share that a voxel needs however small the structure is.
     """
     majority = MAJORITY - ROUNDING
     if np.count_nonzero(share >= majority) >= expected_voxels:
         return majority
-    candidates = np.sort(share[share >= LEAST_SHARE - ROUNDING])[::-1]
+    candidates = np.sort(share[share >= least - ROUNDING])[::-1]
     if candidates.size <= expected_voxels:
-        return LEAST_SHARE - ROUNDING
+        return least - ROUNDING
     return min(majority, float(candidates[max(0, int(np.ceil(expected_voxels)) - 1)]))
 
 

@@ -118,7 +118,7 @@ def segment_scan(
         known = model.priors if priors is None else priors
         expected = [known.get(structure.name) for structure in model.structures]
         refinement = refine_labels(
-            refining, model, source, features, labels, sizes, survey, expected, compute, reporter
+            refining, scan, model, source, features, labels, sizes, survey, expected, compute, reporter
         )
         if refinement.labels is not labels:
             if largest_component:

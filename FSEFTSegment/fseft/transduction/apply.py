@@ -14,12 +14,15 @@ from fseft.compute import Compute
 from fseft.errors import InputError
 from fseft.features.source import FeatureSource
 from fseft.features.volume import FeatureVolume
+from fseft.location.support import Placed
 from fseft.models.adapted_model import AdaptedModel, SizePrior
 from fseft.priors.from_support import published_prior
 from fseft.reporting import SILENT, Reporter
+from fseft.scan.scan import Scan
 from fseft.segmentation.predict import predict_labels
 from fseft.segmentation.scoring import Box
 from fseft.segmentation.volumes import StructureVolume
+from fseft.transduction.located import refine_by_location
 from fseft.transduction.plan import Outcome
 from fseft.transduction.published import refine_published
 from fseft.transduction.refine import refine
@@ -43,6 +46,7 @@ class Refinement:
 
 def refine_labels(
     refining: Refining,
+    scan: Scan,
     model: AdaptedModel,
     source: FeatureSource,
     features: FeatureVolume,
@@ -57,6 +61,7 @@ def refine_labels(
 
     Args:
         refining: how; not "off".
+        scan: the query.
         model: the adapted model that made them.
         source: for the published way, which starts from a fresh adapter.
         features: the scan's.
@@ -64,8 +69,14 @@ def refine_labels(
         sizes, survey: of the same prediction.
         priors: expected volumes, in the model's order.
         compute: the adapter's.
-        reporter: hears phase "refinement", in the published way "training".
+        reporter: hears phase "refinement", by location also "registration", in the published way "training".
     """
+    if refining.mode == "location":
+        after, outcomes = refine_by_location(
+            model.adapter, features, Placed.of_scan(scan), refining.atlas, model.structures, labels, sizes, compute,
+            reporter,
+        )  # fmt: skip
+        return _changed(labels, after, outcomes, features)
     if refining.mode == "paper":
         return _as_published(refining, model, source, features, labels, sizes, priors, compute, reporter)
     anchor = support_anchor(model.adapter, refining.support)
@@ -79,7 +90,11 @@ def refine_labels(
     # Other structures only give way to the refined ones, or take over what these let go.
     involved = np.isin(found[inner], moved) | np.isin(labels[inner], moved)
     after[inner][involved] = found[inner][involved]
-    return Refinement(after, describe_changes(labels, after, refined.outcomes, features.grid.geometry.voxel_volume_ml))
+    return _changed(labels, after, refined.outcomes, features)
+
+
+def _changed(before: np.ndarray, after: np.ndarray, outcomes: Sequence[Outcome], features: FeatureVolume) -> Refinement:
+    return Refinement(after, describe_changes(before, after, outcomes, features.grid.geometry.voxel_volume_ml))
 
 
 def _as_published(
@@ -113,7 +128,7 @@ def _as_published(
         Outcome("none" if size is None else "refined", "", was.volume_ml, was.volume_ml)
         for size, was in zip(expected, sizes, strict=True)
     ]
-    return Refinement(after, describe_changes(labels, after, outcomes, features.grid.geometry.voxel_volume_ml))
+    return _changed(labels, after, outcomes, features)
 
 
 def _published_size(prior: SizePrior | None) -> float | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from fseft.adaptation.support import SupportCase
 from fseft.errors import InputError
+from fseft.location.support import AtlasCase
 
-MODES = ("off", "default", "paper")
+MODES = ("off", "default", "location", "paper")
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,15 @@ class Refining:
     """Settings of refinement.
 
     Attributes:
-        mode: "off", "default" (this project's), or "paper" (to the letter; needs the support set).
+        mode: "off", "default" (this project's, by volume), "location" (by registration; needs ``atlas``), or "paper"
+            (to the letter; needs ``support``).
         support: annotated scans with cached features, in the model's structures.
+        atlas: annotated scans ready to be registered.
     """
 
     mode: str = "off"
     support: Sequence[SupportCase] = ()
+    atlas: Sequence[AtlasCase] = ()
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -32,6 +36,12 @@ class Refining:
             raise InputError(
                 "refinement-needs-support",
                 "The published refinement trains on the annotated scans again, and none are given.",
+                "Give the support set, or refine with 'default', which does not need it.",
+            )
+        if self.mode == "location" and not self.atlas:
+            raise InputError(
+                "refinement-needs-support",
+                "Refinement by location carries annotated scans into the new one, and none are given.",
                 "Give the support set, or refine with 'default', which does not need it.",
             )
 

@@ -1,0 +1,182 @@
+"""Refinement by location: carried annotations and the adapter together, on the scan's own grid."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import CPU, STRUCTURES, make_scan
+from fseft.adaptation.adapt import adapt
+from fseft.errors import InputError
+from fseft.features.source import FeatureSource
+from fseft.location.affine import Affine
+from fseft.location.coarse import coarse_scan
+from fseft.location.propagation import Carrier
+from fseft.location.registration import Registration
+from fseft.location.support import AtlasCase, Placed
+from fseft.models.adapted_model import AdaptedModel
+from fseft.reporting import SILENT, Reporter
+from fseft.scan.annotation import Annotation
+from fseft.scan.geometry import Geometry
+from fseft.scan.scan import Scan
+from fseft.segmentation.scoring import score_volume, whole
+from fseft.segmentation.segment import Segmentation, segment_scan
+from fseft.structures import Structure
+from fseft.transduction import located
+from fseft.transduction.ways import Refining
+from scipy.spatial.transform import Rotation
+from test_adaptation import QUICK, write_cases
+
+
+@pytest.fixture
+def model(tmp_path: Path, source: FeatureSource) -> AdaptedModel:
+    return adapt("test", write_cases(tmp_path, (0, 1)), STRUCTURES, source, "spatial-adapter", QUICK)
+
+
+def identity(scan: Scan) -> Registration:
+    coarse = coarse_scan(scan, 8.0)
+    field = np.zeros((*coarse.geometry.array_shape, 3), dtype=np.float16)
+    return Registration(Affine(np.eye(3), np.zeros(3)), field, coarse.geometry, 1.0, 1.0, 1.0)
+
+
+def case_of(scan: Scan, labels: np.ndarray, structures: tuple[Structure, ...] = STRUCTURES) -> AtlasCase:
+    return AtlasCase(Placed.of_scan(scan), Annotation(labels, structures))
+
+
+def aligned(monkeypatch: pytest.MonkeyPatch, query: Scan, cases: list[AtlasCase]) -> None:
+    """Every case registers, and already lies where the query does."""
+
+    def register(*_: object) -> tuple[list[Carrier], list[float], list[str]]:
+        carriers = [Carrier(c.annotation, c.placed.geometry, query.geometry, identity(query)) for c in cases]
+        return carriers, [1.0] * len(cases), []
+
+    monkeypatch.setattr(located, "register_all", register)
+
+
+def shy(model: AdaptedModel, by: float = 3.0) -> AdaptedModel:
+    """The model with a background that wins more than it should: what it finds is too small."""
+    changed = copy.deepcopy(model)
+    with torch.no_grad():
+        changed.adapter.head.bias[0] += by
+    return changed
+
+
+def dice(result: np.ndarray, labels: np.ndarray, value: int) -> float:
+    found, true = result == value, labels == value
+    return 2.0 * float((found & true).sum()) / max(1.0, float(found.sum() + true.sum()))
+
+
+def refined(model: AdaptedModel, source: FeatureSource, scan: Scan, cases: list[AtlasCase]) -> Segmentation:
+    return segment_scan(scan, model, source, refining=Refining("location", atlas=cases))
+
+
+def test_carried_annotations_complete_what_the_model_finds_too_small(
+    model: AdaptedModel, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, labels = make_scan(3)
+    cases = [case_of(scan, np.roll(labels, 2, axis=2)), case_of(scan, np.roll(labels, -2, axis=1))]
+    aligned(monkeypatch, scan, cases)
+    result = refined(shy(model), source, scan, cases)
+    assert result.before is not None
+    assert result.labels.shape == labels.shape
+    for position, value in enumerate((1, 4)):
+        assert dice(result.labels, labels, value) > dice(result.before, labels, value) + 0.05
+        assert result.outcomes[position].action == "refined"
+        assert result.outcomes[position].after_ml > result.outcomes[position].before_ml
+        assert result.sizes[position].volume_ml == pytest.approx(result.outcomes[position].after_ml)
+
+
+def test_an_organ_that_the_scan_cuts_is_not_grown_to_a_whole_one(
+    model: AdaptedModel, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole_scan, whole_labels = make_scan(3)
+    keep = slice(17, None)  # through the middle of the ball
+    geometry = whole_scan.geometry
+    origin = tuple(float(v) for v in geometry.to_world(np.array([[0, 0, 17]]))[0])
+    size = (geometry.size[0], geometry.size[1], geometry.size[2] - 17)
+    cut = Geometry(size, geometry.spacing, origin, geometry.direction)  # type: ignore[arg-type]
+    scan = Scan(whole_scan.hounsfield[keep].copy(), cut, "cut")
+    cases = [case_of(whole_scan, whole_labels)]
+    aligned(monkeypatch, scan, cases)
+    result = refined(shy(model), source, scan, cases)
+    truth = int((whole_labels[keep] == 1).sum())
+    assert truth < int((whole_labels == 1).sum()) * 0.7
+    assert result.sizes[0].voxels <= 1.05 * truth
+
+
+def test_a_structure_that_no_case_annotates_keeps_its_labels(
+    model: AdaptedModel, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, labels = make_scan(3)
+    cases = [case_of(scan, np.where(labels == 1, 1, 0).astype(np.uint16), STRUCTURES[:1])]
+    aligned(monkeypatch, scan, cases)
+    first = segment_scan(scan, model, source)
+    result = refined(model, source, scan, cases)
+    assert result.outcomes[1].action == "refused"
+    assert "nowhere" in result.outcomes[1].why
+    assert np.array_equal((result.labels == 4) & (result.labels != 1), (first.labels == 4) & (result.labels != 1))
+
+
+def test_without_registration_nothing_changes_and_the_reason_is_told(
+    model: AdaptedModel, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, labels = make_scan(3)
+    monkeypatch.setattr(located, "register_all", lambda *_: ([], [], ["Case 1: it is the scan itself."]))
+    result = refined(model, source, scan, [case_of(scan, labels)])
+    assert result.before is None
+    assert {outcome.action for outcome in result.outcomes} == {"refused"}
+    assert "brought into line" in result.outcomes[0].why
+
+
+def test_the_adapters_part_is_what_segmentation_sees_voxel_for_voxel(
+    model: AdaptedModel, source: FeatureSource
+) -> None:
+    """On an oblique, anisotropic, flipped grid, in a box that is not the whole scan."""
+    upright, labels = make_scan(3, (40, 36, 30))
+    direction = Rotation.from_euler("xyz", (9, -7, 12), degrees=True).as_matrix() @ np.diag([-1.0, 1.0, -1.0])
+    geometry = Geometry((40, 36, 30), (2.5, 3.1, 4.2), (3.0, -20.0, 55.0), tuple(direction.ravel()))  # type: ignore[arg-type]
+    scan = Scan(upright.hounsfield, geometry, "oblique")
+    features = source.features(scan)
+    cases = [case_of(scan, labels)]
+    carrier = Carrier(cases[0].annotation, geometry, geometry, identity(scan))
+    sizes = segment_scan(scan, model, source).sizes
+    item = located._place(0, STRUCTURES[0], [carrier], [1.0], sizes[0], features, model.adapter.head.strides)
+    assert item is not None
+    assert item.network_box != whole(features)
+    located._fill([item], model.adapter, features, CPU, SILENT)
+    found = located._to_scan(item, features)
+    expected = np.zeros(geometry.array_shape, np.float32)
+    for part, slab in features.grid.to_scan_slabs(score_volume(model.adapter, features, CPU)[1]):
+        expected[part] = slab
+    assert np.abs(found - expected[item.scan_box]).max() < 2e-3  # kept in half precision
+    assert found.max() > 0.5
+
+
+def test_cancelling_leaves_no_half_result(
+    model: AdaptedModel, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fseft.errors import Cancelled
+
+    class Impatient(Reporter):
+        def progress(self, phase: str, done: float, total: float, detail: str = "") -> None:
+            if phase == "refinement":
+                self.stop = True
+
+        def check_cancelled(self) -> None:
+            if getattr(self, "stop", False):
+                raise Cancelled
+
+    scan, labels = make_scan(3)
+    cases = [case_of(scan, labels)]
+    aligned(monkeypatch, scan, cases)
+    with pytest.raises(Cancelled):
+        segment_scan(scan, model, source, reporter=Impatient(), refining=Refining("location", atlas=cases))
+
+
+def test_location_needs_the_annotated_scans() -> None:
+    with pytest.raises(InputError) as problem:
+        Refining("location")
+    assert problem.value.code == "refinement-needs-support"
