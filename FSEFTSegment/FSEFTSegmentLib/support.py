@@ -181,7 +181,8 @@ class SupportSet:
         cases, structures = self.state.cases, self.state.structures
         scans = [self.state.scan(case) for case in cases]
         found = [
-            case_status(scan, self.state.annotation(case), structures) for case, scan in zip(cases, scans, strict=True)
+            case_status(scan, self.state.annotation(case), structures, case.sparse)
+            for case, scan in zip(cases, scans, strict=True)
         ]
         for first, second in twins(scans):
             twin = scans[first]

@@ -13,7 +13,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core (Slicer's MRML as a w
 from fseft.errors import FseftError  # noqa: E402
 from fseft.structures import Structure  # noqa: E402
 from FSEFTSegmentLib.mrml.annotations import annotation_steps, write_annotation_steps  # noqa: E402
-from FSEFTSegmentLib.mrml.cases import annotated_slices, case_status, twins  # noqa: E402
+from FSEFTSegmentLib.mrml.cases import case_status, twins  # noqa: E402
 from FSEFTSegmentLib.mrml.centres import centre_of_segment  # noqa: E402
 from FSEFTSegmentLib.mrml.exports import (  # noqa: E402
     distinct_items,
@@ -363,15 +363,31 @@ def test_the_same_scan_twice_is_found(scene):
     assert twins(volumes) == [(0, 2)]
 
 
-def test_sparse_annotations_are_counted(scene):
+def test_an_annotation_with_gaps_is_told_from_a_whole_one(scene):
     items = structures("liver")
-    labels = np.zeros((9, 11, 13), np.uint8)
-    labels[[1, 4, 7]] = 3
-    volume = add_volume(scene)
-    node = add_segmentation(scene, labels, STRAIGHT, items)
-    assert annotated_slices(node, volume) == (3, 7)
-    assert annotated_slices(node, volume, axis=0) == (13, 13)
-    assert annotated_slices(new_segmentation(scene, volume, "none"), volume) == (0, 0)
+    volume = add_volume(scene, random_ct((30, 40, 40)))
+
+    def status(*slices, axis=0, sparse=False):
+        labels = np.zeros((30, 40, 40), np.uint8)
+        region = [slice(5, 25)] * 3
+        region[axis] = list(slices)
+        labels[tuple(region)] = items[0].value
+        return case_status(volume, add_segmentation(scene, labels, STRAIGHT, items), items, sparse)
+
+    for axis in (0, 1, 2):
+        found = status(6, 10, 14, 18, axis=axis)
+        assert (found.slices.drawn, found.slices.spread, found.slices.runs) == (4, 13, 4)
+        assert [problem.code for problem in found.problems] == ["slices-missing"]
+        assert "4 single slice" in found.problems[0].message
+        assert found.is_usable
+        assert status(6, 10, 14, 18, axis=axis, sparse=True).problems == ()
+    assert status(12).problems != ()
+    for whole in (range(5, 25), (5, 6, 7, 8, 20, 21, 22, 23, 24)):
+        found = status(*whole)
+        assert found.problems == ()
+        assert found.slices.drawn == len(tuple(whole))
+    empty = new_segmentation(scene, volume, "none")
+    assert case_status(volume, empty, items).slices.drawn == 0
 
 
 @pytest.mark.parametrize("kind", ["seg.nrrd", "nrrd", "nii.gz"])

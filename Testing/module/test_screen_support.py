@@ -84,6 +84,56 @@ def test_cases_are_added_watched_and_annotated(screen, scene):
     assert "no longer" in ui.caseTable.item(1, 1).text()
 
 
+def test_some_slices_are_suggested_and_counted(screen, scene):
+    from FSEFTSegmentLib.mrml.grid import own_grid
+    from FSEFTSegmentLib.mrml.segments import set_labels
+
+    session, ui = screen.session, screen.support.ui
+    session.support.add_structure("liver")
+    volume = add_volume(scene, random_ct((30, 20, 20)))
+    session.support.add_scans([volume])
+    labels = np.zeros((30, 20, 20), np.uint8)
+    labels[4:25:4, 5:15, 5:15] = 1
+    set_labels(
+        session.support.annotation_for(session.state.cases[0]), labels, own_grid(volume), session.state.structures
+    )
+    session.notify("cases")
+    assert ui.caseTable.item(0, 1).text() == "Drawn on 6 single slice(s) only: the others count as empty."
+    assert "Tick “Some slices”" in ui.caseTable.item(0, 1).toolTip()
+    ui.caseTable.item(0, 2).setCheckState(qt.Qt.Checked)
+    assert ui.caseTable.item(0, 1).text() == "6 slices: liver"
+
+
+def test_all_loaded_cts_leaves_other_images_out(screen, scene):
+    add_volume(scene, random_ct(seed=1), name="CT 1")
+    add_volume(scene, np.ones((9, 9, 9), np.int16), name="an MR image")
+    cases = screen.support.cases
+    cases.fill_scan_menu()
+    assert menu_texts(cases.scan_menu) == ["All loaded CTs", "", "CT 1", "an MR image"]
+    cases.scan_menu.actions()[0].trigger()
+    assert screen.support.ui.caseTable.rowCount == 1
+
+
+def test_the_keyboard_goes_from_scan_to_scan(screen, scene, monkeypatch):
+    window = qt.QMainWindow()
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: window)
+    ready_to_adapt(screen, scene)
+    annotator = screen.support.annotator
+    click(screen.support.ui.annotateButton)
+    back, forth = annotator._shortcuts
+    assert (back.key.toString(), forth.key.toString()) == ("Ctrl+PgUp", "Ctrl+PgDown")
+    forth.activated.emit()
+    assert screen.support.ui.editorTitle.text == "2 of 2: CT 1"
+    back.activated.emit()
+    assert screen.support.ui.editorTitle.text == "1 of 2: CT 0"
+    back.activated.emit()
+    assert screen.support.ui.editorTitle.text == "1 of 2: CT 0"
+    screen.leave()
+    assert annotator._shortcuts == []
+    assert ("uninstallKeyboardShortcuts",) in annotator.editor.calls
+    click(screen.support.ui.doneButton)
+
+
 def test_an_existing_segmentation_becomes_the_annotation(screen, scene):
     from mrml_makers import STRAIGHT, add_segmentation, blocks, structures
 

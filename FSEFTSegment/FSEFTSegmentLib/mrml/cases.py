@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from fseft.errors import FseftError
 from fseft.structures import Structure
 
 from FSEFTSegmentLib.mrml.grid import own_grid, world_transform
-from FSEFTSegmentLib.mrml.images import image_matrix, on_grid
-from FSEFTSegmentLib.mrml.segments import LABELMAP, layer_images, list_segments, match_segments, values_present
+from FSEFTSegmentLib.mrml.images import image_matrix
+from FSEFTSegmentLib.mrml.segments import LABELMAP, layer_images, match_segments, values_present
+from FSEFTSegmentLib.mrml.slices import Slices, drawn_slices
 from FSEFTSegmentLib.mrml.volumes import check_volume, fingerprint, looks_like_ct, voxels_of
 
 
@@ -35,12 +36,14 @@ class CaseStatus:
         empty: names of structures that have a segment without voxels.
         missing: names of structures without a segment.
         problems: what is wrong, blocking ones first.
+        slices: on which slices anything is drawn.
     """
 
     annotated: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     problems: tuple[CaseProblem, ...] = ()
+    slices: Slices = field(default_factory=Slices)
 
     @property
     def is_usable(self) -> bool:
@@ -48,13 +51,16 @@ class CaseStatus:
         return bool(self.annotated) and not any(problem.blocking for problem in self.problems)
 
 
-def case_status(volume: Any | None, segmentation: Any | None, structures: tuple[Structure, ...]) -> CaseStatus:
+def case_status(
+    volume: Any | None, segmentation: Any | None, structures: tuple[Structure, ...], sparse: bool = False
+) -> CaseStatus:
     """Look at a case; fast enough to be asked after every brush stroke.
 
     Args:
         volume: the scan's node, None when it is gone.
         segmentation: the annotation's node, None when there is none yet.
         structures: of the support set.
+        sparse: whether only some slices are meant to be annotated.
     """
     problems: list[CaseProblem] = []
     if volume is None:
@@ -76,9 +82,18 @@ def case_status(volume: Any | None, segmentation: Any | None, structures: tuple[
     if segmentation is None:
         return CaseStatus(missing=tuple(s.name for s in structures), problems=tuple(problems))
     matched, ignored = match_segments(segmentation, structures)
-    present, elsewhere = _drawn(segmentation, volume, list(matched.values()))
+    present, slices, elsewhere = _drawn(segmentation, volume, list(matched.values()))
     if elsewhere is not None:
         problems.append(elsewhere)
+    if slices.looks_sparse and not sparse:
+        problems.append(
+            CaseProblem(
+                "slices-missing",
+                f"Drawn on {slices.drawn} single slice(s) only: the others count as empty.",
+                "Tick “Some slices” for this scan, or draw the slices in between.",
+                blocking=False,
+            )
+        )
     if ignored:
         names = ", ".join(ignored)
         problems.append(
@@ -92,32 +107,39 @@ def case_status(volume: Any | None, segmentation: Any | None, structures: tuple[
         tuple(s.name for s in structures if s.name in matched and matched[s.name].id not in present),
         tuple(s.name for s in structures if s.name not in matched),
         tuple(problems),
+        slices,
     )
 
 
-def _drawn(segmentation: Any, volume: Any, infos: list[Any]) -> tuple[set[str], CaseProblem | None]:
-    """Identifiers of segments with voxels, and the problem when none of them lie on the volume."""
+def _drawn(segmentation: Any, volume: Any, infos: list[Any]) -> tuple[set[str], Slices, CaseProblem | None]:
+    """Identifiers of segments with voxels, the slices drawn on, and the problem when none of them lie on the volume."""
     if not segmentation.GetSegmentation().ContainsRepresentation(LABELMAP):
         # Surfaces are converted only when needed: any surface counts as drawn.
-        return {info.id for info in infos}, None
+        return {info.id for info in infos}, Slices(), None
     try:
         grid = own_grid(volume)
         to_volume = np.linalg.solve(world_transform(volume), world_transform(segmentation))
     except FseftError as problem:
-        return set(), CaseProblem(problem.code, problem.message, problem.hint)
+        return set(), Slices(), CaseProblem(problem.code, problem.message, problem.hint)
     present: set[str] = set()
     meets = False
+    images = []
     for image, held in layer_images(segmentation, infos, grid):
         found = values_present(image, {info.value for info in held})
+        images += [image] if found else []
         present |= {info.id for info in held if info.value in found}
         meets = meets or (bool(found) and boxes_meet(image, to_volume, grid.ijk_to_ras, grid.size))
     if present and not meets:
-        return present, CaseProblem(
-            "annotation-elsewhere",
-            "The annotation lies outside the scan.",
-            "Choose the annotation that was drawn on this scan.",
+        return (
+            present,
+            Slices(),
+            CaseProblem(
+                "annotation-elsewhere",
+                "The annotation lies outside the scan.",
+                "Choose the annotation that was drawn on this scan.",
+            ),
         )
-    return present, None
+    return present, drawn_slices(images), None
 
 
 def boxes_meet(image: Any, to_volume: np.ndarray, ijk_to_ras: np.ndarray, size: tuple[int, int, int]) -> bool:
@@ -144,19 +166,3 @@ def twins(volumes: Sequence[Any]) -> list[tuple[int, int]]:
         if earlier != position and np.array_equal(voxels_of(volumes[earlier]), voxels_of(volume)):
             pairs.append((earlier, position))
     return pairs
-
-
-def annotated_slices(segmentation: Any, volume: Any, axis: int = 2) -> tuple[int, int]:
-    """How many slices along a volume's axis (i, j, k = 0, 1, 2) carry annotation, and over how many they spread."""
-    grid = own_grid(volume)
-    to_volume = np.linalg.solve(world_transform(volume), world_transform(segmentation))
-    used = np.zeros(grid.size[axis], dtype=bool)
-    for image, held in layer_images(segmentation, list_segments(segmentation), grid):
-        placed = on_grid(image, to_volume @ image_matrix(image), grid)
-        if placed is not None:
-            labels, where = placed
-            drawn = np.isin(labels, [info.value for info in held]) if len(held) > 1 else labels == held[0].value
-            others = tuple(a for a in range(3) if a != 2 - axis)
-            used[where[2 - axis]] |= drawn.any(axis=others)
-    places = np.flatnonzero(used)
-    return (int(places.size), int(places[-1] - places[0] + 1) if places.size else 0)

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from FSEFTSegmentLib.mrml.cases import CaseStatus
 from FSEFTSegmentLib.mrml.results import nodes_of_class
 from FSEFTSegmentLib.panels.common import (
+    ADVICE_COLOR,
     GOOD_COLOR,
     WARNING_COLOR,
     elided_names,
@@ -22,6 +23,7 @@ from FSEFTSegmentLib.panels.common import (
 )
 from FSEFTSegmentLib.session import Session
 from FSEFTSegmentLib.state import Case
+from FSEFTSegmentLib.suggestion import can_be_suggested
 
 
 def scan_volumes(scene: Any) -> list[Any]:
@@ -35,8 +37,13 @@ def scan_volumes(scene: Any) -> list[Any]:
     ]
 
 
-def status_text(status: CaseStatus) -> tuple[str, str, str]:
-    """How a case stands: text, tool tip and colour ("" for the default)."""
+def status_text(status: CaseStatus, sparse: bool = False) -> tuple[str, str, str]:
+    """How a case stands: text, tool tip and colour ("" for the default).
+
+    Args:
+        status: of the case.
+        sparse: whether only some slices are meant to be annotated.
+    """
     tips = [f"{problem.message} {problem.hint}" for problem in status.problems]
     blocking = [problem for problem in status.problems if problem.blocking]
     if blocking:
@@ -52,8 +59,11 @@ def status_text(status: CaseStatus) -> tuple[str, str, str]:
         text = _("{done} of {all}: {names}").format(
             done=len(status.annotated), all=len(status.annotated) + len(lacking), names=text
         )
+    if sparse and status.slices.drawn:
+        text = _("{slices} slices: {names}").format(slices=status.slices.drawn, names=text)
     if status.problems:
-        return text, "\n".join(tips), WARNING_COLOR
+        # What is wrong comes first: the column may not hold more.
+        return status.problems[0].message, "\n".join([*tips, text]), ADVICE_COLOR
     return text, "\n".join([*tips, text]), GOOD_COLOR
 
 
@@ -105,9 +115,11 @@ class CaseTable:
         if not volumes:
             menu.addAction(_("No other scan is loaded")).enabled = False
             return
-        everything = menu.addAction(_("All loaded CTs"))
-        everything.triggered.connect(guarded(lambda: self.session.support.add_scans(volumes)))
-        menu.addSeparator()
+        scans = [volume for volume in volumes if can_be_suggested(volume)]
+        if scans:
+            everything = menu.addAction(_("All loaded CTs"))
+            everything.triggered.connect(guarded(lambda: self.session.support.add_scans(scans)))
+            menu.addSeparator()
         for volume in volumes:
             action = menu.addAction(volume.GetName())
             action.triggered.connect(guarded(lambda v=volume: self.session.support.add_scans([v])))
@@ -134,7 +146,7 @@ class CaseTable:
             for position, (case, status) in enumerate(zip(cases, self.statuses, strict=True)):
                 scan = state.scan(case)
                 table.setItem(position, 0, read_only_item(scan.GetName() if scan is not None else _("(removed)")))
-                text, tip, color = status_text(status)
+                text, tip, color = status_text(status, case.sparse)
                 item = read_only_item(text, tip)
                 if color:
                     item.setForeground(qt.QBrush(qt.QColor(color)))
