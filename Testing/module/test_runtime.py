@@ -8,6 +8,7 @@ import sys
 import types
 from pathlib import Path
 
+import pytest
 from FSEFTSegmentLib import runtime
 from FSEFTSegmentLib.jobs.processes import ConsoleProcess, QtProcess
 
@@ -61,6 +62,26 @@ def test_the_self_test_does_nothing_when_it_is_only_imported():
     assert kinds <= {ast.Expr, ast.Import, ast.FunctionDef, ast.If}
     assert all(node.name.startswith("_") for node in tree.body if isinstance(node, ast.FunctionDef))
     assert ast.unparse(tree.body[-1].test) == "__name__ == '__main__'"
+
+
+def _uses_of(path: Path) -> set[str]:
+    """What a script asks of ``slicer.util``."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "slicer.util":
+            found.add(node.attr)
+    return found
+
+
+def test_slicer_has_every_function_that_is_called():
+    util = pytest.importorskip("slicer.util", reason="slicer-core (Slicer's MRML as a wheel) is not installed")
+    paths = [
+        REPOSITORY / "Testing" / "slicer" / "self_test.py",
+        *(path for path in (REPOSITORY / "FSEFTSegment").rglob("*.py") if "fseft" not in path.parts),
+    ]
+    asked = set().union(*map(_uses_of, paths))
+    assert {"selectModule", "saveScene", "loadVolume", "errorDisplay"} <= asked
+    assert {name for name in asked if not hasattr(util, name)} == set()
 
 
 def test_the_module_script_is_what_slicer_expects():

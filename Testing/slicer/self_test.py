@@ -165,8 +165,45 @@ def _help_annotating(screen, scan):
         _require(activity.failure is None, f"Propose ({method}) ends well: {activity.describe()}")
         status = screen.support.cases.statuses[len(session.state.cases) - 1]
         _require("liver" in status.annotated, f"a draft ({method}) is there")
+        _require("liver" in screen.support.ui.draftNote.text, "what is proposed is told")
         _click(screen.support.ui.undoProposalButton)
     session.support.remove_case(screen.support.cases.selected)
+
+
+def _choose_code(screen):
+    """Slicer's own lists of codes are there, and a chosen one reaches the structure and its segments."""
+    session = screen.session
+    structure = session.state.structures[0]
+    screen.support.structures.choose_term(structure)
+    dialog = screen.support.structures._terms
+    _require(dialog.lists.count > 0, "Slicer's lists of standard codes are read")
+    before = dialog.list.count
+    _require(before > 100, f"there are {before} codes to choose from")
+    dialog.search.text = "liver"
+    _require(0 < dialog.list.count < before, "codes are searched")
+    labels = [dialog.list.item(row).text() for row in range(dialog.list.count)]
+    dialog.list.currentRow = labels.index("Liver")
+    _click(dialog.choose_button)
+    from FSEFTSegmentLib.presets import terminology_label
+
+    chosen = terminology_label(session.state.structures[0].terminology)
+    _require(chosen == "Liver", f"a code is chosen ({chosen})")
+
+
+def _load_sample_data():
+    """The samples are offered in the Sample Data module, and made without network."""
+    import SampleData
+    import slicer
+    from FSEFTSegmentLib.sample_data import SAMPLES
+
+    logic = SampleData.SampleDataLogic()
+    for sample in SAMPLES:
+        source = logic.sourceForSampleName(sample.name)
+        _require(source is not None, f"Sample Data offers “{sample.name}”")
+    volumes = source.customDownloader(source)
+    _require(len(volumes) == SAMPLES[-1].count, "its scans are made and loaded")
+    for volume in volumes:
+        slicer.mrmlScene.RemoveNode(volume)
 
 
 def _segment(screen, volumes, refine):
@@ -189,6 +226,7 @@ def _run(folder):
     import slicer
     from FSEFTSegmentLib.mrml.annotations import annotation_steps
     from FSEFTSegmentLib.mrml.exports import distinct_items, export_steps
+    from FSEFTSegmentLib.mrml.segments import terminology_of
     from FSEFTSegmentLib.steps import run_steps
 
     slicer.mrmlScene.Clear()
@@ -197,6 +235,7 @@ def _run(folder):
     session = screen.session
     _require(screen.dependencies.reason == "", "the dependencies are installed")
     _picture(folder, "1-empty")
+    _load_sample_data()
 
     for name in ("liver", "spleen"):
         session.support.add_structure(name)
@@ -209,6 +248,7 @@ def _run(folder):
     _picture(folder, "2-annotate")
     screen.support.annotator.close()
     _require(all(status.is_usable for status in session.support.statuses()), "both cases are usable")
+    _choose_code(screen)
 
     _adapt(screen, "self test")
     _picture(folder, "3-adapted")
@@ -222,10 +262,13 @@ def _run(folder):
         _require(len(session.state.results) == 2, "each scan has one result, replaced by the second run")
     _check_refinement(session)
     _compare(screen)
-    screen.segment.results.jump(0)
+    # The first row names the scan, the second is its first structure.
+    screen.segment.results.jump(1)
     _picture(folder, "4-segmented")
     for result, (volume, _none, truth) in zip(session.state.results, queries, strict=True):
         node = session.state.result_node(result, "result")
+        segment = node.GetSegmentation().GetNthSegment(0)
+        _require("Liver" in terminology_of(segment), f"the result on {volume.GetName()} carries its standard code")
         labels = run_steps(annotation_steps(node, volume, session.state.structures)).labels
         score = _dice(labels == 1, truth == 1)
         _require(score > 0.5, f"the liver of {volume.GetName()} is found (Dice {score:.2f})")
