@@ -24,11 +24,21 @@ WEAK_AGREEMENT = 0.6
 
 @dataclass(frozen=True)
 class DraftLine:
-    """How one structure of a draft came about, in words; ``is_weak`` where it needs more than a glance."""
+    """How one structure of a draft came about.
+
+    Attributes:
+        name: the structure's.
+        source: what it comes from ("2 of 3 scans", "the model").
+        volume_ml: of the draft, None where there is none.
+        agreement: mean Dice between what single scans propose, None where there is nothing to compare.
+        advice: what to do about it, "" where a glance is enough.
+    """
 
     name: str
-    text: str
-    is_weak: bool = False
+    source: str
+    volume_ml: float | None = None
+    agreement: float | None = None
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,7 @@ def draft_lines(
     for entry in entries:
         name = own_names.get(canonical_name(str(entry["name"])))
         if name is not None and name in drawn:
-            lines.append(DraftLine(name, "left as it was drawn"))
+            lines.append(DraftLine(name, "your drawing, left as it is"))
         elif name is not None:
             lines.append(_line(name, entry))
     return tuple(lines)
@@ -146,18 +156,14 @@ def draft_lines(
 
 def _line(name: str, entry: Mapping[str, Any]) -> DraftLine:
     volume, votes, of, agreement = (entry.get(key) for key in ("volume_ml", "votes", "of", "agreement"))
-    found = volume is None or volume > 0
-    size = f"{volume:.3g} ml, " if volume else ""
     if votes is None:
-        return DraftLine(name, f"{size}by the model" if found else "not found by the model", not found)
-    if not votes or not found:
-        return DraftLine(name, "carried over from no scan: draw it", True)
-    scans = f"carried over from {votes} of {of} scans" if of != 1 else "carried over from the only scan that has it"
+        return DraftLine(name, "the model", volume, None, "" if volume else "not found: draw it")
+    source = f"{votes} of {of} scan{'' if of == 1 else 's'}"
+    if not votes or not volume:
+        return DraftLine(name, source, None, None, "not found: draw it")
     if agreement is None:
-        return DraftLine(name, f"{size}{scans}, nothing to compare it with: check all of it", True)
-    if agreement < WEAK_AGREEMENT:
-        return DraftLine(name, f"{size}{scans}, which agree poorly ({agreement:.2f}): check all of it", True)
-    return DraftLine(name, f"{size}{scans}, which agree well ({agreement:.2f})")
+        return DraftLine(name, source, volume, None, "nothing to compare with: check all of it")
+    return DraftLine(name, source, volume, agreement, "check all of it" if agreement < WEAK_AGREEMENT else "")
 
 
 def _state_of(annotation: Any) -> tuple[Any, ...]:

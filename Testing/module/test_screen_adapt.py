@@ -108,7 +108,7 @@ def test_a_fixed_method_is_checked_when_asked(screen, scene):
 def test_the_card_shows_the_validation_with_dashes_for_what_is_unknown():
     rows = structure_rows(VALIDATED)
     assert rows[0] == {
-        "name": "structure 1", "dice": "0.91 ± 0.02", "surface": "0.95", "error": "3.1", "volume": "10.0 - 20.0",
+        "name": "structure 1", "dice": "0.91 ± 0.02", "surface": "0.95", "error": "3.1", "volume": "10.0–20.0",
     }  # fmt: skip
     assert list(rows[1].values()) == ["structure 2", "-", "-", "-", "-"]
     text = card_html(VALIDATED).replace("&nbsp;", " ").replace("&#8209;", "-")

@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from FSEFTSegmentLib import library
 from FSEFTSegmentLib.panels.card import card_html, methods_table_html
-from FSEFTSegmentLib.panels.common import confirm, guarded, load_ui, on_chosen, set_reason, silenced
+from FSEFTSegmentLib.panels.common import confirm, guarded, load_ui, on_chosen, set_reason, show_reason, silenced
 from FSEFTSegmentLib.panels.job_view import JobView
 from FSEFTSegmentLib.session import Session
 
@@ -148,6 +148,7 @@ class AdaptPanel:
         set_reason(
             self.ui.adaptButton, reason, _("Learn the structures from {count} annotated scan(s)").format(count=count)
         )
+        show_reason(self.ui.adaptReason, "" if self.session.is_active("adapt") else reason)
 
     def _show_card(self) -> None:
         content = self.session.state.choice("card", None)

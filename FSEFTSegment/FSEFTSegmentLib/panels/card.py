@@ -54,7 +54,7 @@ def structure_rows(content: Mapping[str, Any]) -> list[dict[str, str]]:
         prior, score = priors.get(name) or {}, scores.get(name) or {}
         volume = DASH
         if prior.get("low_ml") is not None and prior.get("high_ml") is not None:
-            volume = f"{millilitres(prior['low_ml'])} - {millilitres(prior['high_ml'])}"
+            volume = f"{millilitres(prior['low_ml'])}–{millilitres(prior['high_ml'])}"
         error = score.get("volume_error_ml")
         rows.append(
             {
@@ -112,7 +112,7 @@ def _methods_html(validation: Mapping[str, Any]) -> str:
         if validation.get("kind") == "cross-slice"
         else _("Tested on annotated scans that were left out, one at a time.")
     )
-    text = f"<br><i>{escape(about)}</i>"
+    text = f"<i>{escape(about)}</i>"
     if len(table) < 2:
         return text
     everywhere = set().union(*(scored_structures(row) for row in table.values()))
@@ -162,14 +162,27 @@ def methods_table_html(content: Mapping[str, Any]) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    gap = "&nbsp;"
-    cells = "".join(f'<th align="left">{_unbroken(text)}{gap}</th>' for text in head)
-    body = ""
-    for name, *numbers in rows:
-        # Names may be long and break; numbers must not.
-        body += f"<tr><td>{escape(name)}{gap}</td>"
-        body += "".join(f"<td>{_unbroken(text)}{gap}</td>" for text in numbers) + "</tr>"
-    return f'<table cellspacing="2" style="margin-top:4px"><tr>{cells}</tr>{body}</table>'
+    # Names may be long and break; numbers must not.
+    return table_html(head, [[escape(name), *map(_unbroken, numbers)] for name, *numbers in rows], "right")
+
+
+def table_html(head: Sequence[str], rows: Sequence[Sequence[str]], align: str = "left") -> str:
+    """A table of rich text, its first column to the left.
+
+    Args:
+        head: plain text.
+        rows: rich text.
+        align: of the other columns.
+    """
+
+    def cell(kind: str, column: int, text: str) -> str:
+        return f'<{kind} align="{align if column else "left"}">{text}{"&nbsp;" * 2}</{kind}>'
+
+    lines = [[("th", _unbroken(text)) for text in head], *([("td", text) for text in row] for row in rows)]
+    body = "".join(
+        "<tr>" + "".join(cell(kind, n, text) for n, (kind, text) in enumerate(line)) + "</tr>" for line in lines
+    )
+    return f'<table cellspacing="2" style="margin-top:4px; margin-bottom:4px">{body}</table>'
 
 
 def _unbroken(text: str) -> str:

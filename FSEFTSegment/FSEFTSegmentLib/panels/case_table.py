@@ -52,6 +52,8 @@ def status_text(status: CaseStatus, sparse: bool = False) -> tuple[str, str, str
     if not status.annotated:
         return _("not annotated yet"), "\n".join([_("Press Annotate, or use an existing annotation."), *tips]), ""
     text = elided_names(status.annotated)
+    if not lacking and len(status.annotated) > 2:
+        text = _("all {count} structures").format(count=len(status.annotated))
     if lacking:
         tips.insert(
             0, _("Not annotated here (which is fine, if it is elsewhere): {names}").format(names=", ".join(lacking))
@@ -63,8 +65,8 @@ def status_text(status: CaseStatus, sparse: bool = False) -> tuple[str, str, str
         text = _("{slices} slices: {names}").format(slices=status.slices.drawn, names=text)
     if status.problems:
         # What is wrong comes first: the column may not hold more.
-        return status.problems[0].message, "\n".join([*tips, text]), ADVICE_COLOR
-    return text, "\n".join([*tips, text]), GOOD_COLOR
+        return status.problems[0].message, "\n".join([*tips, ", ".join(status.annotated)]), ADVICE_COLOR
+    return text, "\n".join([*tips, ", ".join(status.annotated)]), GOOD_COLOR
 
 
 class CaseTable:

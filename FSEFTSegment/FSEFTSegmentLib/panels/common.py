@@ -54,6 +54,12 @@ def set_reason(button: Any, reason: str, tip: str = "") -> None:
     button.toolTip = reason or tip
 
 
+def show_reason(label: Any, reason: str) -> None:
+    """Say below a disabled button why it is, where a tool tip might not be looked for."""
+    label.text = reason
+    label.visible = bool(reason)
+
+
 def on_chosen(combo: Any, action: Callable[[], Any]) -> None:
     """Call ``action`` when the user chooses an entry of a combo box."""
 

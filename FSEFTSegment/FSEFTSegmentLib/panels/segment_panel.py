@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from FSEFTSegmentLib import library
 from FSEFTSegmentLib.mrml.results import show_before
 from FSEFTSegmentLib.panels.case_table import scan_volumes
-from FSEFTSegmentLib.panels.common import guarded, load_ui, on_chosen, set_reason, silenced
+from FSEFTSegmentLib.panels.common import guarded, load_ui, on_chosen, set_reason, show_reason, silenced
 from FSEFTSegmentLib.panels.job_view import JobView
 from FSEFTSegmentLib.panels.priors_table import PriorsTable
 from FSEFTSegmentLib.panels.result_table import ResultTable
@@ -147,12 +147,13 @@ class SegmentPanel:
             for volume in volumes:
                 identifier = volume.GetID()
                 item = qt.QListWidgetItem(volume.GetName())
+                item.setToolTip(volume.GetName())
                 item.setData(qt.Qt.UserRole, identifier)
                 item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
                 fresh = identifier not in known and identifier not in support
                 item.setCheckState(qt.Qt.Checked if identifier in ticked or fresh else qt.Qt.Unchecked)
                 if identifier in support:
-                    item.setToolTip(_("A scan of the support set: the model has seen it"))
+                    item.setToolTip(_("{name}\nA scan of the support set: the model has seen it").format(name=volume.GetName()))
                 listing.addItem(item)
         self._show_button()
 
@@ -220,6 +221,7 @@ class SegmentPanel:
         reason = reason or self._refinement_reason(self.chosen_refinement)
         tip = _("Segment {count} scan(s) with “{model}”").format(count=len(volumes), model=self.chosen_model)
         set_reason(self.ui.segmentButton, reason, tip)
+        show_reason(self.ui.segmentReason, "" if self.session.is_active("segment") else reason)
         set_reason(self.ui.priorsButton, "" if self.models else _("There is no model yet."), _("Show and edit them"))
 
     def _show_options(self) -> None:
