@@ -54,6 +54,68 @@ class MRMLWidget(QtWidgets.QWidget):
         self.scene = scene
 
 
+class Timer(QtCore.QTimer):
+    """QTimer as PythonQt shows it: ``singleShot`` is the static function, and no property."""
+
+    def setSingleShot(self, once):
+        self.setProperty("singleShot", once)
+
+    @staticmethod
+    def singleShot(msec, action):
+        QtCore.QTimer.singleShot(msec, action)
+
+    def __setattr__(self, name, value):
+        if name == "singleShot":
+            raise AttributeError("Slot 'singleShot' can not be overwritten on QTimer object")
+        super().__setattr__(name, value)
+
+
+class InputDialog:
+    """QInputDialog as PythonQt shows it: what is typed, "" when cancelled, and no tuple."""
+
+    answer = ""
+
+    @classmethod
+    def getText(cls, _parent, _title, _label, _mode, _text):
+        return cls.answer
+
+
+class FileDialog:
+    """QFileDialog as PythonQt shows it: a path, "" when cancelled, and no tuple."""
+
+    answer = ""
+
+    @classmethod
+    def getSaveFileName(cls, _parent, _title, _name, _kinds):
+        return cls.answer
+
+    @classmethod
+    def getOpenFileName(cls, _parent, _title, _folder, _kinds):
+        return cls.answer
+
+    @classmethod
+    def getExistingDirectory(cls, _parent, _title):
+        return cls.answer
+
+
+#: What the panels may call on the segment editor: the names that qMRMLSegmentEditorWidget has.
+EDITOR_METHODS = frozenset(
+    [
+        "installKeyboardShortcuts",
+        "removeViewObservations",
+        "setActiveEffect",
+        "setMRMLScene",
+        "setMRMLSegmentEditorNode",
+        "setMaximumNumberOfUndoStates",
+        "setSegmentationNodeSelectorVisible",
+        "setSourceVolumeNodeSelectorVisible",
+        "setSwitchToSegmentationsButtonVisible",
+        "setupViewObservations",
+        "uninstallKeyboardShortcuts",
+    ]
+)
+
+
 class SegmentEditor(QtWidgets.QWidget):
     """qMRMLSegmentEditorWidget: remembers what it was told, and looks a little like an editor."""
 
@@ -90,7 +152,7 @@ class SegmentEditor(QtWidgets.QWidget):
         self.volume = node
 
     def __getattr__(self, name):
-        if name.startswith(("set", "install", "uninstall")):
+        if name in EDITOR_METHODS:
             return lambda *arguments: self.calls.append((name, *arguments))
         raise AttributeError(name)
 
@@ -139,6 +201,7 @@ def _qt_module() -> types.ModuleType:
         # Not vars(): some names are made when they are first asked for.
         module.__dict__.update({name: getattr(source, name) for name in dir(source) if not name.startswith("_")})
     module.QUiLoader = UiLoader
+    module.QTimer, module.QInputDialog, module.QFileDialog = Timer, InputDialog, FileDialog
     return module
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from slicer.i18n import tr as _
 from FSEFTSegmentLib import library
 from FSEFTSegmentLib.activity import Stage
 from FSEFTSegmentLib.panels.adapt_panel import AdaptPanel
-from FSEFTSegmentLib.panels.common import confirm, guarded, load_ui
+from FSEFTSegmentLib.panels.common import confirm, guarded, load_ui, make_timer
 from FSEFTSegmentLib.panels.dependencies_panel import DependenciesPanel
 from FSEFTSegmentLib.panels.library_dialog import LibraryDialog
 from FSEFTSegmentLib.panels.review_panel import ReviewPanel
@@ -25,6 +26,7 @@ from FSEFTSegmentLib.session import Session
 from FSEFTSegmentLib.state import Case
 
 TICK_MS = 100
+LOGGER = logging.getLogger(__name__)
 
 
 class Screen:
@@ -57,14 +59,9 @@ class Screen:
         self.ui.cacheButton.clicked.connect(guarded(self.show_storage))
         self.ui.footerText.text = _("Your scans stay on this computer.")
         session.listeners.append(self.refresh)
-        self.clock = qt.QTimer()
-        self.clock.interval = TICK_MS
-        self.clock.timeout.connect(lambda *_: self.tick())
+        self.clock = make_timer(TICK_MS, self.tick)
         # Loading many nodes tells of each of them; one look at the end is enough.
-        self.soon = qt.QTimer()
-        self.soon.singleShot = True
-        self.soon.interval = 150
-        self.soon.timeout.connect(lambda *_: self.scene_changed())
+        self.soon = make_timer(150, self.scene_changed, once=True)
         self.refresh_all()
 
     def refresh(self, topic: str) -> None:
@@ -161,10 +158,24 @@ class Screen:
 
     def clean_up(self) -> None:
         """The module is going away."""
+        # First what must not outlive the program; at its exit some of the widgets may be gone already.
+        self.session.shut_down()
         self.clock.stop()
         self.soon.stop()
-        self.support.clean_up()
-        self.session.shut_down()
+        for step in (self.support.clean_up, self._put_away):
+            try:
+                step()
+            except Exception:
+                LOGGER.exception("The module could not be put away as it should.")
+
+    def _put_away(self) -> None:
+        """Let go of the widgets: a reload would otherwise keep the old ones, hidden, with all that they hold."""
+        for dialog in (self._library, self._storage):
+            if dialog is not None:
+                dialog.dialog.close()
+                dialog.dialog.deleteLater()
+        self.root.setMRMLScene(None)
+        self.root.deleteLater()
 
     def _library_changed(self) -> None:
         state = self.session.state
@@ -212,7 +223,9 @@ class CloseGuard(qt.QObject):  # type: ignore[misc]
 
     def remove(self) -> None:
         """Stop hearing."""
-        self._window.removeEventFilter(self)
+        # At the program's exit the window may be gone already.
+        if self._window:
+            self._window.removeEventFilter(self)
 
 
 def run_soon(action: Callable[[], None]) -> None:

@@ -93,6 +93,12 @@ class StructureTable:
         fit_height(table, 3, 7)
         self._show_buttons()
 
+    def clean_up(self) -> None:
+        """The module is going away."""
+        if self._terms is not None:
+            self._terms.dialog.close()
+            self._terms.dialog.deleteLater()
+
     def _show_buttons(self) -> None:
         reason = "" if self._selected() is not None else _("Select a structure first.")
         set_reason(

@@ -13,7 +13,7 @@ from FSEFTSegmentLib import library
 from FSEFTSegmentLib.activity import Stage
 from FSEFTSegmentLib.panels.annotator import Annotator
 from FSEFTSegmentLib.panels.case_table import CaseTable, scan_volumes
-from FSEFTSegmentLib.panels.common import confirm, errors_shown, guarded, load_ui, set_reason
+from FSEFTSegmentLib.panels.common import confirm, errors_shown, guarded, load_ui, make_timer, set_reason
 from FSEFTSegmentLib.panels.draft_note import draft_html
 from FSEFTSegmentLib.panels.drops import DropCatcher
 from FSEFTSegmentLib.panels.job_view import JobView
@@ -52,10 +52,7 @@ class SupportPanel:
         self.ui.undoProposalButton.clicked.connect(guarded(self._undo_proposal))
         self.drops = DropCatcher(self.ui.caseTable, lambda volumes: session.support.add_scans(volumes))
         # Every brush stroke changes an annotation; the status follows when the hand rests.
-        self.timer = qt.QTimer()
-        self.timer.singleShot = True
-        self.timer.interval = 300
-        self.timer.timeout.connect(lambda *_: session.notify("cases"))
+        self.timer = make_timer(300, lambda: session.notify("cases"), once=True)
         self._observed: list[tuple[Any, int]] = []
         self.refresh("cases")
 
@@ -130,6 +127,7 @@ class SupportPanel:
         """The module is going away."""
         self.timer.stop()
         self._stop_observing()
+        self.structures.clean_up()
         self.annotator.clean_up()
         self.drops.remove()
 
