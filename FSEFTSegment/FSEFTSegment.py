@@ -51,6 +51,10 @@ def register_sample_data():
         SampleData.SampleDataLogic.registerCustomSampleDataSource(
             category="FSEFT",
             sampleName=sample.name,
+            # Nothing is downloaded, which Slicer only understands as empty lists.
+            uris=[],
+            fileNames=[],
+            nodeNames=[],
             thumbnailFileName=icon,
             customDownloader=lambda _source=None, sample=sample: load_sample_data(sample),
         )
@@ -96,11 +100,13 @@ class FSEFTSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         """Called each time the module is opened."""
-        self.screen.enter()
+        if self.screen is not None:
+            self.screen.enter()
 
     def exit(self):
         """Called each time another module is opened."""
-        self.screen.leave()
+        if self.screen is not None:
+            self.screen.leave()
 
     def cleanup(self):
         """Called when the application closes and before the module is reloaded."""
@@ -179,7 +185,7 @@ class FSEFTSegmentLogic(ScriptedLoadableModuleLogic):
         Args:
             volumes: volume nodes.
             model: name of a model in the library, or its folder.
-            options: "refine" ("off", "default", "paper"), "priors", "keep_largest", "device".
+            options: "refine" ("off", "default", "location", "paper"), "priors", "keep_largest", "device".
 
         Returns:
             One :class:`FSEFTSegmentLib.segmentation.LoadedResult` per volume.
