@@ -37,7 +37,8 @@ class DropCatcher(qt.QObject):  # type: ignore[misc]
         elif kind == qt.QEvent.Drop:
             volumes = dragged_volumes()
             if volumes:
-                event.acceptProposedAction()
+                # An accepted move would let the tree drop its rows: the scans are only looked at here, and stay there.
+                event.ignore()
                 self._on_volumes(volumes)
                 return True
         return False
