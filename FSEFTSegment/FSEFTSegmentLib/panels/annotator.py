@@ -8,6 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from FSEFTSegmentLib.panels.common import guarded
 from FSEFTSegmentLib.session import Session
 from FSEFTSegmentLib.state import Case
 
@@ -29,9 +30,9 @@ class Annotator:
         self.case: Case | None = None
         self.editor: Any = None
         self._shortcuts: list[Any] = []
-        ui.previousButton.clicked.connect(lambda *_: self.step(-1))
-        ui.nextButton.clicked.connect(lambda *_: self.step(1))
-        ui.doneButton.clicked.connect(lambda *_: self.close())
+        ui.previousButton.clicked.connect(guarded(lambda: self.step(-1)))
+        ui.nextButton.clicked.connect(guarded(lambda: self.step(1)))
+        ui.doneButton.clicked.connect(guarded(self.close))
 
     @property
     def is_open(self) -> bool:
@@ -100,11 +101,12 @@ class Annotator:
         if self.case is None or self._shortcuts:
             return
         self.editor.installKeyboardShortcuts()
+        self.editor.setupViewObservations()
         window = slicer.util.mainWindow()
         for keys, by in (("Ctrl+PgUp", -1), ("Ctrl+PgDown", 1)):
             if window is not None:
                 shortcut = qt.QShortcut(qt.QKeySequence(keys), window)
-                shortcut.activated.connect(lambda *_, by=by: self.step(by))
+                shortcut.activated.connect(guarded(lambda by=by: self.step(by)))
                 self._shortcuts.append(shortcut)
 
     def leave(self) -> None:
@@ -113,6 +115,7 @@ class Annotator:
             return
         self.editor.setActiveEffect(None)
         self.editor.uninstallKeyboardShortcuts()
+        self.editor.removeViewObservations()
         for shortcut in self._shortcuts:
             shortcut.enabled = False
             shortcut.deleteLater()
