@@ -53,12 +53,21 @@ REQUIREMENTS: tuple[Requirement, ...] = (
 )
 
 
+#: Packages that older versions of Slicer are built with, and the version they are taken to have.
+BUILT_WITH_SLICER = ("numpy", "SimpleITK")
+BUILT_IN = "9999"
+
+
 def installed_version(name: str) -> str | None:
-    """Version of an installed package, None when it is not there; imports nothing."""
+    """Version of an installed package, None when it is not there; imports nothing.
+
+    What Slicer built itself may come without metadata, and must not be replaced by what the package index has: it
+    counts as new enough.
+    """
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return None
+        return BUILT_IN if name in BUILT_WITH_SLICER and importlib.util.find_spec(name) is not None else None
 
 
 def missing_requirements(version_of: Callable[[str], str | None] = installed_version) -> list[Requirement]:
@@ -214,5 +223,16 @@ def slicer_installers(slicer: Any, confirm_torch: bool = True) -> Installers:
     def install_wheels(specifiers: list[str], folder: Path) -> None:
         slicer.util.pip_install(["--no-index", "--find-links", str(folder), *specifiers])
 
-    has_extension = importlib.util.find_spec("PyTorchUtils") is not None
-    return Installers(install_torch if has_extension else None, install_packages, install_wheels)
+    return Installers(install_torch if _has_torch_extension() else None, install_packages, install_wheels)
+
+
+def _has_torch_extension() -> bool:
+    """Whether the PyTorch extension is there; asked by importing it, which does not import torch.
+
+    Slicer loads modules in a way of its own, after which :func:`importlib.util.find_spec` may fail for them.
+    """
+    try:
+        import PyTorchUtils  # noqa: F401
+    except ImportError:
+        return False
+    return True
