@@ -28,7 +28,7 @@ class DraftLine:
 
     Attributes:
         name: the structure's.
-        source: what it comes from ("2 of 3 scans", "the model").
+        source: what it comes from ("2 of 3 scans", "model").
         volume_ml: of the draft, None where there is none.
         agreement: mean Dice between what single scans propose, None where there is nothing to compare.
         advice: what to do about it, "" where a glance is enough.
@@ -148,7 +148,7 @@ def draft_lines(
     for entry in entries:
         name = own_names.get(canonical_name(str(entry["name"])))
         if name is not None and name in drawn:
-            lines.append(DraftLine(name, "your drawing, left as it is"))
+            lines.append(DraftLine(name, "you, left as it is"))
         elif name is not None:
             lines.append(_line(name, entry))
     return tuple(lines)
@@ -157,12 +157,12 @@ def draft_lines(
 def _line(name: str, entry: Mapping[str, Any]) -> DraftLine:
     volume, votes, of, agreement = (entry.get(key) for key in ("volume_ml", "votes", "of", "agreement"))
     if votes is None:
-        return DraftLine(name, "the model", volume, None, "" if volume else "not found: draw it")
-    source = f"{votes} of {of} scan{'' if of == 1 else 's'}"
+        return DraftLine(name, "model", volume, None, "" if volume else "not found: draw it")
+    source = f"{votes} of {of} scans"
     if not votes or not volume:
         return DraftLine(name, source, None, None, "not found: draw it")
     if agreement is None:
-        return DraftLine(name, source, volume, None, "nothing to compare with: check all of it")
+        return DraftLine(name, source, volume, None, "check all of it")
     return DraftLine(name, source, volume, agreement, "check all of it" if agreement < WEAK_AGREEMENT else "")
 
 

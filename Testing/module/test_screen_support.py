@@ -168,7 +168,7 @@ def test_propose_fills_and_undo_takes_it_back(screen, scene, models):
     assert not ui.proposeButton.enabled
     finish(screen)
     assert not screen.support.job_views["propose"].root.visible
-    assert "the model" in ui.draftNote.text
+    assert "model" in ui.draftNote.text
     assert ui.caseTable.item(0, 1).text() == "structure 1"
     assert ui.undoProposalButton.visible
     click(ui.undoProposalButton)
@@ -195,7 +195,7 @@ def test_annotated_scans_propose_for_another_one(screen, scene):
     note = ui.draftNote.text
     assert ui.draftNote.visible
     assert "Proposed in “new”" in note
-    words = " ".join(re.sub(r"<[^>]*>", " ", note).replace("&nbsp;", "").split())
+    words = " ".join(re.sub(r"<[^>]*>", " ", note).replace("&nbsp;", " ").split())
     assert "structure 1 12.3 2 of 2 scans 0.82 structure 2 0.50 2 of 2 scans 0.41 &#9650; check all of it" in words
     assert "“CT 1” does not show" in note
 
@@ -234,12 +234,12 @@ def test_what_is_said_of_a_draft():
     assert [(line.name, line.source, line.advice) for line in lines] == [
         ("liver", "2 of 3 scans", ""),
         ("spleen", "0 of 3 scans", "not found: draw it"),
-        ("stomach", "1 of 1 scan", "nothing to compare with: check all of it"),
-        ("aorta", "your drawing, left as it is", ""),
+        ("stomach", "1 of 1 scans", "check all of it"),
+        ("aorta", "you, left as it is", ""),
     ]
     model = {"votes": None, "of": None, "agreement": None}
     (line,) = draft_lines([entry("liver", **model)], names, set())
-    assert (line.source, line.advice) == ("the model", "")
+    assert (line.source, line.advice) == ("model", "")
     (line,) = draft_lines([entry("liver", **model | {"volume_ml": 0.0})], names, set())
     assert line.advice == "not found: draw it"
 

@@ -118,7 +118,7 @@ def _methods_html(validation: Mapping[str, Any]) -> str:
     everywhere = set().union(*(scored_structures(row) for row in table.values()))
     parts, partial = [], {}
     for method, row in table.items():
-        words = f"{_unbroken(method)}&nbsp;{_two_digits(mean_dice(row))}"
+        words = f"{unbroken(method)}&nbsp;{_two_digits(mean_dice(row))}"
         scored = scored_structures(row)
         if scored and scored != everywhere:
             words += "*"
@@ -163,7 +163,7 @@ def methods_table_html(content: Mapping[str, Any]) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     # Names may be long and break; numbers must not.
-    return table_html(head, [[escape(name), *map(_unbroken, numbers)] for name, *numbers in rows], "right")
+    return table_html(head, [[escape(name), *map(unbroken, numbers)] for name, *numbers in rows], "right")
 
 
 def table_html(head: Sequence[str], rows: Sequence[Sequence[str]], align: str = "left") -> str:
@@ -176,14 +176,15 @@ def table_html(head: Sequence[str], rows: Sequence[Sequence[str]], align: str = 
     """
 
     def cell(kind: str, column: int, text: str) -> str:
-        return f'<{kind} align="{align if column else "left"}">{text}{"&nbsp;" * 2}</{kind}>'
+        return f'<{kind} align="{align if column else "left"}">{text}&nbsp;</{kind}>'
 
-    lines = [[("th", _unbroken(text)) for text in head], *([("td", text) for text in row] for row in rows)]
+    lines = [[("th", unbroken(text)) for text in head], *([("td", text) for text in row] for row in rows)]
     body = "".join(
         "<tr>" + "".join(cell(kind, n, text) for n, (kind, text) in enumerate(line)) + "</tr>" for line in lines
     )
     return f'<table cellspacing="2" style="margin-top:4px; margin-bottom:4px">{body}</table>'
 
 
-def _unbroken(text: str) -> str:
+def unbroken(text: str) -> str:
+    """Plain text as rich text that is never broken into lines."""
     return escape(text).replace(" ", "&nbsp;").replace("-", "&#8209;")

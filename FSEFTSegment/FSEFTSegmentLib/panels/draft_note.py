@@ -8,7 +8,7 @@ from html import escape
 from slicer.i18n import tr as _
 
 from FSEFTSegmentLib.drafts import Draft, DraftLine
-from FSEFTSegmentLib.panels.card import DASH, millilitres, table_html
+from FSEFTSegmentLib.panels.card import DASH, millilitres, table_html, unbroken
 from FSEFTSegmentLib.panels.common import ADVICE_COLOR
 from FSEFTSegmentLib.suggestion import in_own_names
 
@@ -29,11 +29,11 @@ def draft_html(draft: Draft, case_names: Mapping[str, str]) -> str:
 
 
 def _cells(line: DraftLine) -> list[str]:
-    advice = f'<span style="color:{ADVICE_COLOR}">&#9650; {escape(line.advice)}</span>' if line.advice else ""
+    advice = f'<span style="color:{ADVICE_COLOR}">&#9650;&nbsp;{unbroken(line.advice)}</span>' if line.advice else ""
     return [
         escape(line.name),
         millilitres(line.volume_ml) if line.volume_ml else DASH,
-        escape(line.source),
+        unbroken(line.source),
         f"{line.agreement:.2f}" if line.agreement is not None else DASH,
         advice,
     ]
