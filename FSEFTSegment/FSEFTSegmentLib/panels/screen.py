@@ -10,6 +10,7 @@ from typing import Any
 
 import qt
 import slicer
+from fseft.errors import InputError
 from slicer.i18n import tr as _
 
 from FSEFTSegmentLib import library
@@ -113,12 +114,14 @@ class Screen:
 
     def show_library(self) -> None:
         """Open the model library."""
+        self._require_dependencies()
         if self._library is None:
             self._library = LibraryDialog(self._library_changed)
         self._library.show()
 
     def show_storage(self) -> None:
         """Open the list of backbones and the cache."""
+        self._require_dependencies()
         if self._storage is None:
             self._storage = StorageDialog(self.session, lambda: self.session.notify("models"))
         self._storage.show()
@@ -184,6 +187,10 @@ class Screen:
 
     def _missing(self) -> str:
         return self.dependencies.reason
+
+    def _require_dependencies(self) -> None:
+        if self._missing():
+            raise InputError("dependencies-missing", self._missing(), _("Then try again."))
 
     def _dependencies_changed(self) -> None:
         self.session.notify("dependencies")
