@@ -27,13 +27,17 @@ class WrittenScan:
     before: Path
 
 
+#: Refinements that work with the annotated scans themselves.
+NEEDS_SUPPORT = ("location", "paper")
+
+
 @dataclass(frozen=True)
 class Refinement:
     """How to refine.
 
     Attributes:
-        mode: "off", "default" or "paper".
-        cases: support cases that were annotated with the model's structures; "paper" needs them.
+        mode: "off", "default", "location" or "paper".
+        cases: support cases that were annotated with the model's structures; :data:`NEEDS_SUPPORT` need them.
         structures: the model's structures as the support set has them.
     """
 

@@ -18,6 +18,7 @@ from FSEFTSegmentLib.mrml.cases import CaseStatus
 from FSEFTSegmentLib.mrml.results import structures_of_report
 from FSEFTSegmentLib.proposal import ATLAS, MODEL, propose_parameters_steps
 from FSEFTSegmentLib.segmentation import (
+    NEEDS_SUPPORT,
     LoadedResult,
     Refinement,
     WrittenScan,
@@ -135,10 +136,10 @@ class Session(Activities):
         if mode == "off":
             return Refinement()
         cases, reason = self.support.refinement_support(entries)
-        if mode == "paper" and reason:
+        if mode in NEEDS_SUPPORT and reason:
             raise InputError(
                 "refinement-needs-support",
-                f"The published refinement needs the annotated scans that the model was made from. {reason}",
+                f"This refinement needs the annotated scans that the model was made from. {reason}",
                 "Load their scene, or choose the refinement by expected volumes.",
             )
         names = {str(entry["name"]) for entry in entries}

@@ -81,16 +81,17 @@ def test_a_result_made_again_without_refinement_is_the_one_shown(screen, scene, 
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
 
 
-def test_the_published_refinement_needs_the_support_set(screen, scene, models):
+@pytest.mark.parametrize(("mode", "tip"), [("location", "Carries"), ("paper", "Slow")])
+def test_refinements_that_work_with_the_annotated_scans_need_them(screen, scene, models, mode, tip):
     models.append(Entry)
     ui, combo = screen.segment.ui, screen.segment.ui.refineCombo
     screen.session.notify("models")
-    paper = combo.findData("paper")
+    row = combo.findData(mode)
     assert combo.itemData(combo.currentIndex) == "default"
-    assert not combo.model().item(paper).isEnabled()
-    assert "does not have the model's structures" in combo.itemData(paper, qt.Qt.ToolTipRole)
-    combo.currentIndex = paper
-    combo.activated.emit(paper)
+    assert not combo.model().item(row).isEnabled()
+    assert "does not have the model's structures" in combo.itemData(row, qt.Qt.ToolTipRole)
+    combo.currentIndex = row
+    combo.activated.emit(row)
     add_volume(scene, random_ct(seed=9), name="query")
     screen.scene_changed()
     assert "needs the annotated scans" in ui.segmentButton.toolTip
@@ -98,12 +99,12 @@ def test_the_published_refinement_needs_the_support_set(screen, scene, models):
     screen.session.support.add_structure("not in the model")
     draw(screen, screen.session.state.cases[1], "structure 1", "not in the model")
     screen.session.notify("cases")
-    assert combo.model().item(paper).isEnabled()
-    assert combo.itemData(paper, qt.Qt.ToolTipRole).startswith("Slow")
+    assert combo.model().item(row).isEnabled()
+    assert combo.itemData(row, qt.Qt.ToolTipRole).startswith(tip)
     click(ui.segmentButton)
     finish(screen)
     job = screen.session.activity("segment").job
-    assert job.parameters["refine"] == "paper"
+    assert job.parameters["refine"] == mode
     assert [s["name"] for s in job.parameters["support"]["structures"]] == ["structure 1", "structure 2"]
     assert [c["name"] for c in job.parameters["support"]["cases"]] == ["case 1", "case 2"]
     assert screen.session.activity("segment").stage.value == "finished", screen.session.activity("segment").log_text()

@@ -16,11 +16,13 @@ from FSEFTSegmentLib.panels.common import guarded, load_ui, on_chosen, set_reaso
 from FSEFTSegmentLib.panels.job_view import JobView
 from FSEFTSegmentLib.panels.priors_table import PriorsTable
 from FSEFTSegmentLib.panels.result_table import ResultTable
+from FSEFTSegmentLib.segmentation import NEEDS_SUPPORT
 from FSEFTSegmentLib.session import Session
 
 REFINEMENTS = (
     ("off", "Off"),
     ("default", "By expected volumes"),
+    ("location", "By location (slower)"),
     ("paper", "As published"),
 )
 DEFAULT_REFINEMENT = "default"
@@ -153,7 +155,9 @@ class SegmentPanel:
                 fresh = identifier not in known and identifier not in support
                 item.setCheckState(qt.Qt.Checked if identifier in ticked or fresh else qt.Qt.Unchecked)
                 if identifier in support:
-                    item.setToolTip(_("{name}\nA scan of the support set: the model has seen it").format(name=volume.GetName()))
+                    item.setToolTip(
+                        _("{name}\nA scan of the support set: the model has seen it").format(name=volume.GetName())
+                    )
                 listing.addItem(item)
         self._show_button()
 
@@ -179,16 +183,17 @@ class SegmentPanel:
 
     @property
     def chosen_refinement(self) -> str:
-        """ "off", "default" or "paper"."""
+        """A name of :data:`REFINEMENTS`."""
         return str(self.ui.refineCombo.itemData(self.ui.refineCombo.currentIndex))
 
     def _refinement_reason(self, mode: str) -> str:
         """Why a refinement cannot be used with the chosen model, "" when it can."""
         model = self.models.get(self.chosen_model)
-        if mode != "paper" or model is None:
+        if mode not in NEEDS_SUPPORT or model is None:
             return ""
         reason = self.session.support.refinement_support(model["structures"])[1]
-        return _("“As published” needs the annotated scans. {reason}").format(reason=reason) if reason else ""
+        text = _("The refinement “{name}” needs the annotated scans. {reason}")
+        return text.format(name=_(dict(REFINEMENTS)[mode]), reason=reason) if reason else ""
 
     def _show_refinements(self) -> None:
         """Say of each refinement what it does; those that cannot be used now are greyed, with the reason."""
@@ -196,6 +201,10 @@ class SegmentPanel:
         tips = {
             "off": _("Keep what the model finds"),
             "default": _("Corrects structures whose volume is outside the expected range, where that can be trusted"),
+            "location": _(
+                "Carries your annotated scans into the new one, about 10 seconds each, and heeds where they have a "
+                "structure and how large it is; needs them in the scene"
+            ),
             "paper": _("Slow: trains on the annotated scans again for every scan; needs them in the scene"),
         }
         for row in range(combo.count):
