@@ -93,6 +93,9 @@ class Studio:
         for suffix, palette in self.palettes.items():
             self.app.setPalette(palette)
             self.session.notify("cases")
+            # The curve is drawn once, in the colours of that moment.
+            self.screen.adapt.job_view._points = 0
+            self.screen.adapt.job_view.refresh()
             self.settle()
             if scroll_to is not None:
                 top = scroll_to.mapTo(self.window.widget(), qt.QPoint(0, 0)).y()

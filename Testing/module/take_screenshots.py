@@ -24,7 +24,7 @@ standins.with_properties(__name__)
 import qt  # noqa: E402
 from FSEFTSegmentLib.runtime import make_plain_queue  # noqa: E402
 from FSEFTSegmentLib.sample_data import ORGANS  # noqa: E402
-from practice import annotate, load  # noqa: E402
+from practice import Say, annotate, load  # noqa: E402
 
 
 def choose(combo: object, value: str) -> None:
@@ -35,13 +35,24 @@ def choose(combo: object, value: str) -> None:
 
 def take(studio: Studio, spacing_mm: float, method: str) -> None:
     """Go through the module and take the pictures."""
-    screen, session = studio.screen, studio.session
     started = time.monotonic()
 
     def say(what: str) -> None:
         print(f"{time.monotonic() - started:6.0f} s  {what}", flush=True)
 
-    studio.shoot("1-empty")
+    studio.shoot("0-empty")
+    support_section(studio, spacing_mm, say)
+    adapt_section(studio, method, say)
+    segment_section(studio, say)
+    dialogs(studio)
+    studio.window.geometry = qt.QRect(0, 0, WIDTH, 2 * HEIGHT)
+    studio.shoot("module")
+    say("all taken")
+
+
+def support_section(studio: Studio, spacing_mm: float, say: Say) -> None:
+    """Structures, cases, a proposal, and annotating."""
+    screen, session = studio.screen, studio.session
     scans = load(studio, spacing_mm)
     for name in ORGANS:
         session.support.add_structure(name)
@@ -49,60 +60,68 @@ def take(studio: Studio, spacing_mm: float, method: str) -> None:
     annotate(session, session.state.cases[0], scans[0][1])
     annotate(session, session.state.cases[1], scans[1][1], ORGANS[:3])
     screen.support.cases.select(session.state.cases[2])
-    studio.shoot("2-support", scroll_to=screen.ui.supportSection)
+    studio.shoot_whole("1-structures-and-cases", screen.ui.supportSection)
     say("proposing from the annotated scans")
     screen.support.propose("atlas")
     studio.wait()
-    studio.shoot("3-proposal", scroll_to=screen.ui.supportSection)
+    say("proposed")
     screen.support.annotate()
-    studio.shoot("4-annotate", scroll_to=screen.support.ui.annotateButton)
+    studio.shoot_whole("1-proposal", screen.ui.supportSection)
     screen.support.annotator.close()
     screen.support.ui.draftNote.visible = False
     for case, (_scan, organs) in zip(session.state.cases, scans, strict=False):
         annotate(session, case, organs)
 
-    adapt = screen.adapt.ui
-    adapt.nameEdit.text = "abdomen, our scanner"
-    adapt.nameEdit.textEdited.emit(adapt.nameEdit.text)
-    choose(adapt.methodCombo, method)
-    choose(adapt.deviceCombo, "cpu")
-    adapt.validateCheck.checked = True
+
+def adapt_section(studio: Studio, method: str, say: Say) -> None:
+    """Making a model, while it is made and when it is there."""
+    screen, session, ui = studio.screen, studio.session, studio.screen.adapt.ui
+    ui.nameEdit.text = "abdomen, our scanner"
+    ui.nameEdit.textEdited.emit(ui.nameEdit.text)
+    choose(ui.methodCombo, method)
+    choose(ui.deviceCombo, "cpu")
     session.state.choose("validate", True)
     say("adapting")
-    adapt.adaptButton.click()
+    ui.adaptButton.click()
     activity = session.activity("adapt")
-    while not activity.job.metrics and activity.is_active:
+    while len(activity.job.metrics) < 25 and activity.is_active:
         studio.settle(0.1)
-    studio.settle(4)
-    studio.shoot("5-adapting", scroll_to=screen.ui.adaptSection)
+    studio.shoot_whole("2-adapting", screen.ui.adaptSection)
     studio.wait()
     say("adapted")
-    studio.shoot("6-adapted", scroll_to=screen.ui.adaptSection)
+    studio.shoot_whole("2-adapt", screen.ui.adaptSection)
 
-    studio.settle()
+
+def segment_section(studio: Studio, say: Say) -> None:
+    """Segmenting the new scans, and what came out."""
+    screen = studio.screen
     say("segmenting")
     screen.segment.ui.segmentButton.click()
     studio.wait()
     say("segmented")
-    screen.segment.ui.priorsButton.click()
-    studio.shoot("7-segment", scroll_to=screen.ui.segmentSection)
-    screen.segment.ui.priorsButton.click()
+    screen.segment.job_view.root.visible = False
     screen.segment.ui.resultTable.setCurrentCell(1, 0)
-    studio.shoot("8-review", scroll_to=screen.segment.ui.segmentButton)
+    studio.shoot_whole("3-segment", screen.ui.segmentSection)
+    screen.segment.ui.priorsButton.click()
+    studio.shoot_whole("3-expected-volumes", screen.ui.segmentSection)
+    screen.segment.ui.priorsButton.click()
+    studio.shoot_whole("4-review", screen.ui.reviewSection)
+
+
+def dialogs(studio: Studio) -> None:
+    """The library, the storage and the standard codes."""
+    screen = studio.screen
     screen.show_library()
-    studio.shoot("9-library", screen._library.dialog)
+    studio.shoot("library", screen._library.dialog)
     screen._library.dialog.close()
     screen.show_storage()
-    studio.shoot("10-storage", screen._storage.dialog)
+    studio.shoot("storage", screen._storage.dialog)
     screen._storage.dialog.close()
-    screen.support.structures.choose_term(session.state.structures[0])
+    screen.support.structures.choose_term(studio.session.state.structures[0])
     terms = screen.support.structures._terms
     terms.search.text = "kidney"
-    studio.shoot("11-codes", terms.dialog)
+    studio.shoot("codes", terms.dialog)
     terms.dialog.close()
-    studio.window.geometry = qt.QRect(0, 0, WIDTH, 2 * HEIGHT)
-    studio.shoot("12-all", scroll_to=screen.ui.supportSection)
-    say("all taken")
 
 
 def main() -> int:

@@ -121,6 +121,14 @@ def test_scans_of_the_support_set_are_not_ticked_by_themselves(screen, scene, mo
     add_volume(scene, random_ct(seed=9), name="query")
     screen.scene_changed()
     assert [volume.GetName() for volume in screen.segment.chosen_volumes] == ["query"]
+    late = add_volume(scene, random_ct(seed=11), name="late")
+    screen.scene_changed()
+    assert late in screen.segment.chosen_volumes
+    screen.session.support.add_scans([late])
+    assert [volume.GetName() for volume in screen.segment.chosen_volumes] == ["query"]
+    screen.session.support.remove_case(screen.session.state.cases[-1])
+    scene.RemoveNode(late)
+    screen.scene_changed()
     click(screen.segment.ui.allScansButton)
     assert len(screen.segment.chosen_volumes) == 3
     click(screen.segment.ui.noScansButton)

@@ -48,6 +48,7 @@ class SegmentPanel:
             for value, text in REFINEMENTS:
                 self.ui.refineCombo.addItem(_(text), value)
         self.models: dict[str, dict[str, Any]] = {}
+        self._support: set[str] = set()
         self.priors = PriorsTable(self.ui.priorsTable, self.ui.presetButton)
         self.results = ResultTable(self.ui.resultTable, session)
         self.job_view = JobView(session, "segment", self.ui.jobHost)
@@ -70,7 +71,7 @@ class SegmentPanel:
         """Show what changed."""
         if topic == "models":
             self._fill_models()
-        if topic == "scans":
+        if topic == "scans" or (topic == "cases" and self._support_ids() != self._support):
             self._fill_scans()
         if topic == "segment":
             self.job_view.refresh()
@@ -138,11 +139,13 @@ class SegmentPanel:
         self.priors.show(self.models.get(self.chosen_model))
 
     def _fill_scans(self) -> None:
-        """Show the scene's scans; those that were ticked stay so, new ones are ticked unless they are support cases."""
-        listing, state = self.ui.scanList, self.session.state
+        """Show the scene's scans; ticks stay as they are, but new scans get one and new support cases lose theirs."""
+        listing = self.ui.scanList
         ticked = {volume.GetID() for volume in self.chosen_volumes}
         known = {str(listing.item(row).data(qt.Qt.UserRole)) for row in range(listing.count)}
-        support = {scan.GetID() for scan in map(state.scan, state.cases) if scan is not None}
+        support = self._support_ids()
+        ticked -= support - self._support
+        self._support = support
         volumes = scan_volumes(self.session.scene)
         with silenced(listing):
             listing.clear()
@@ -160,6 +163,10 @@ class SegmentPanel:
                     )
                 listing.addItem(item)
         self._show_button()
+
+    def _support_ids(self) -> set[str]:
+        state = self.session.state
+        return {scan.GetID() for scan in map(state.scan, state.cases) if scan is not None}
 
     def _show_priors(self) -> None:
         for widget in (self.ui.priorsTable, self.ui.presetButton):
