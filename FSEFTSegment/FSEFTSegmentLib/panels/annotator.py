@@ -53,6 +53,8 @@ class Annotator:
         self.editor.setSegmentationNode(annotation)
         set_source = getattr(self.editor, "setSourceVolumeNode", None) or self.editor.setMasterVolumeNode
         set_source(volume)
+        # One made by a script may not be displayed yet.
+        annotation.CreateDefaultDisplayNodes()
         annotation.GetDisplayNode().SetVisibility(True)
         slicer.util.setSliceViewerLayers(background=volume, fit=True)
         cases = self.session.state.cases
