@@ -122,7 +122,7 @@ class Activity:
             lines += [message if level == "info" else f"Warning: {message}" for level, message in self.job.log]
             lines += list(self.job.last_lines)
         if self.failure is not None:
-            lines += [self.failure.message, self.failure.hint, self.failure.details]
+            lines += [f"{self.failure.message} ({self.failure.code})", self.failure.hint, self.failure.details]
         return "\n".join(line for line in lines if line)
 
 

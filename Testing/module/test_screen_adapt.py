@@ -64,7 +64,7 @@ def test_an_error_is_a_sentence_with_details_on_demand(screen, scene):
     assert not view.log.visible
     click(view.logButton)
     assert view.log.visible
-    assert "Nothing is annotated." in view.log.plainText
+    assert "Nothing is annotated. (annotation-empty)" in view.log.plainText
     assert screen.adapt.ui.adaptButton.enabled
 
 

@@ -174,8 +174,8 @@ def errors_shown() -> Iterator[None]:
         yield
     except Exception as problem:
         failure = failure_of_exception(problem)
-        options = {} if isinstance(problem, FseftError) else {"detailedText": failure.details}
-        slicer.util.errorDisplay(f"{failure.message}\n\n{failure.hint}", windowTitle="FSEFT", **options)
+        details = failure.code if isinstance(problem, FseftError) else f"{failure.code}\n{failure.details}"
+        slicer.util.errorDisplay(f"{failure.message}\n\n{failure.hint}", windowTitle="FSEFT", detailedText=details)
 
 
 def guarded(action: Callable[..., Any]) -> Callable[..., None]:
