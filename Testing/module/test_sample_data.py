@@ -47,9 +47,14 @@ def application(scene, monkeypatch):
 
 def test_the_sample_data_module_offers_them(monkeypatch):
     offered = {}
-    logic = types.SimpleNamespace(
-        registerCustomSampleDataSource=lambda **what: offered.update({what["sampleName"]: what})
-    )
+
+    def register(loadFileType="VolumeFile", loadFiles=None, checksums=None, **what):
+        # As Slicer's SampleDataSource does, which does not get along with "no address" other than as empty lists.
+        types_of = [loadFileType] * len(what["uris"])
+        assert list(zip(what["fileNames"], what["nodeNames"], types_of, strict=True)) == []
+        offered[what["sampleName"]] = what
+
+    logic = types.SimpleNamespace(registerCustomSampleDataSource=register)
     monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
     module.register_sample_data()
     assert list(offered) == [sample.name for sample in sample_data.SAMPLES]

@@ -13,10 +13,11 @@ standins.install()
 standins.with_properties(__name__)
 
 import qt  # noqa: E402
-from FSEFTSegmentLib.panels import common  # noqa: E402
+from FSEFTSegmentLib.panels import common, drops  # noqa: E402
 from FSEFTSegmentLib.panels.card import millilitres  # noqa: E402
 from FSEFTSegmentLib.panels.dependencies_panel import DependenciesPanel  # noqa: E402
 from FSEFTSegmentLib.panels.loss_plot import thinned  # noqa: E402
+from mrml_makers import add_volume  # noqa: E402
 from screen_kit import click, finish, ready_to_adapt, spin  # noqa: E402
 
 
@@ -119,6 +120,54 @@ def test_missing_packages_disable_what_needs_them(screen, scene, models):
     screen.session.notify("dependencies")
     assert "Install the missing packages" in screen.adapt.ui.adaptButton.toolTip
     assert "Install the missing packages" in screen.segment.ui.segmentButton.toolTip
+
+
+class Drop:
+    """A drag over a widget, or its end."""
+
+    def __init__(self, kind):
+        self.kind = kind
+        self.answers = []
+
+    def type(self):
+        return self.kind
+
+    def acceptProposedAction(self):
+        self.answers.append("accepted")
+
+    def ignore(self):
+        self.answers.append("ignored")
+
+
+def test_dropped_scans_become_cases_and_stay_in_the_tree(screen, scene, monkeypatch):
+    volume = add_volume(scene)
+    monkeypatch.setattr(drops, "dragged_volumes", lambda: [volume])
+    over, end = Drop(qt.QEvent.DragMove), Drop(qt.QEvent.Drop)
+    assert screen.support.drops.eventFilter(None, over)
+    assert over.answers == ["accepted"]
+    assert screen.support.drops.eventFilter(None, end)
+    # The data tree removes the rows of a move that somebody accepted.
+    assert end.answers == ["ignored"]
+    assert [screen.session.state.scan(case) for case in screen.session.state.cases] == [volume]
+
+
+def test_questions_are_answered_with_yes_in_slicers_testing_mode(screen, monkeypatch, dialogs):
+    dialogs.answer = False
+    assert not common.confirm("Really?")
+    monkeypatch.setattr(common.slicer.app, "testingEnabled", lambda: True)
+    assert common.confirm("Really?")
+
+
+def test_putting_the_module_away_ends_jobs_first_and_leaves_no_dialog(screen, scene, monkeypatch):
+    screen.show_library()
+    screen.show_storage()
+    ended = []
+    monkeypatch.setattr(screen.session, "shut_down", lambda: ended.append("jobs"))
+    monkeypatch.setattr(screen.support, "clean_up", lambda: ended.append("widgets") or 1 / 0)
+    screen.clean_up()
+    assert ended == ["jobs", "widgets"]
+    assert not screen._library.dialog.visible
+    assert not screen._storage.dialog.visible
 
 
 def test_small_helpers():
