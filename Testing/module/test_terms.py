@@ -65,10 +65,11 @@ def test_a_name_that_covers_two_organs_is_not_coded_as_one_of_them():
     assert labels == ["Uterus", "Prostate", "Organ"]
 
 
-def test_slicers_lists_are_read_with_their_colours(logic):
+def test_slicers_lists_are_read_with_their_colours(logic, capfd):
     names = terms.list_names(logic)
     assert (names[0], names[-1]) == (LIST, "A list")
     found = {term.label: term for term in terms.list_terms(logic, LIST)}
+    assert "ERR" not in capfd.readouterr().err
     assert list(found) == ["Kidney", "Kidney, Right", "Kidney, Left", "Liver", "Bone"]
     assert found["Bone"].category == "Tissue"
     assert found["Kidney"].color == found["Kidney, Right"].color == (185 / 255, 102 / 255, 83 / 255)

@@ -72,7 +72,9 @@ def _loaded_terms(logic: Any, name: str) -> tuple[Term, ...]:
             kind = slicer.vtkSlicerTerminologyType()
             logic.GetNthTypeInTerminologyCategory(name, category, t, kind)
             modifiers = []
-            for m in range(logic.GetNumberOfTypeModifiersInTerminologyType(name, category, kind)):
+            # Asked of a type that has none, the logic writes an error into Slicer's log.
+            count = kind.GetHasModifiers() and logic.GetNumberOfTypeModifiersInTerminologyType(name, category, kind)
+            for m in range(count or 0):
                 modifier = slicer.vtkSlicerTerminologyType()
                 logic.GetNthTypeModifierInTerminologyType(name, category, kind, m, modifier)
                 modifiers.append(modifier)
