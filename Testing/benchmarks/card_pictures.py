@@ -43,20 +43,21 @@ from fseft.scan.reading import read_scan
 from fseft.scan.scan import Scan
 from fseft.segmentation.predict import predict_labels
 from fseft.structures import Structure
+from scipy.ndimage import binary_fill_holes
 
 ROOT = Path(__file__).resolve().parents[2]
 CHEST = ROOT / ".." / "shared" / "ct" / "torso" / "LIDC-IDRI-0001_ct.nii.gz"
 CARD = ROOT / "Resources" / "Backbones" / "fseft-mini"
 BACKGROUND, TEXT, FAINT = "#14161a", "#f0f0f0", "#9aa0aa"
 AXIAL, CORONAL, SAGITTAL = PLANES
-COLOURS = 256
+COLOURS, GREYS = 256, 72
+_WIDTH = 11.0  # inches
 
 #: Seed, region, appearance, plane and caption of the phantoms shown.
 SAMPLES: tuple[tuple[int, str, str, Plane, str], ...] = (
     (7, "torso", "realistic", CORONAL, "torso"),
-    (12, "torso", "realistic", CORONAL, "torso, another patient"),
-    (7, "torso", "randomised", CORONAL, "torso, randomised"),
-    (12, "abdomen", "realistic", AXIAL, "abdomen"),
+    (12, "torso", "realistic", CORONAL, "another patient"),
+    (7, "torso", "randomised", CORONAL, "randomised look"),
     (5, "head-neck", "realistic", CORONAL, "head and neck"),
     (5, "head-neck", "realistic", SAGITTAL, "head and neck"),
 )
@@ -64,12 +65,16 @@ SAMPLES: tuple[tuple[int, str, str, Plane, str], ...] = (
 
 def picture_of_phantoms() -> Any:
     """Each sample's scan above its labels."""
-    figure = new_figure(12.0, 6.9, BACKGROUND)
     views = [_phantom_view(*sample) for sample in SAMPLES]
     widths = [view[0].shape[1] / view[0].shape[0] for view in views]
+    gap, head = 0.06, 0.4  # inches
+    height = (_WIDTH - gap * (len(views) + 1)) / sum(widths)
+    total = 2 * height + 2 * gap + head
+    figure = new_figure(_WIDTH, total, BACKGROUND)
     grid = figure.add_gridspec(
-        2, len(views), width_ratios=widths, left=0.01, right=0.99, top=0.93, bottom=0.02, wspace=0.03, hspace=0.03
-    )
+        2, len(views), width_ratios=widths, left=gap / _WIDTH, right=1 - gap / _WIDTH, top=1 - head / total,
+        bottom=gap / total, wspace=gap / (height * float(np.mean(widths))), hspace=gap / height,
+    )  # fmt: skip
     for column, ((grey, colour), sample) in enumerate(zip(views, SAMPLES, strict=True)):
         for row, image in enumerate((grey, colour)):
             axes = figure.add_subplot(grid[row, column])
@@ -122,7 +127,7 @@ def picture_of_features(source: FeatureSource) -> Any:
     shown = (1, middle[1]), (2, int(0.42 * volume.grid.shape[2]))
     coloured = [_principal(volume, level) for level in range(len(volume.levels))]
     height = [hounsfield.shape[2], hounsfield.shape[1]]
-    width = 13.0
+    width = _WIDTH
     column = width / (len(coloured) + 1)
     total = column * sum(height) / hounsfield.shape[0] + 0.55
     figure = new_figure(width, total, BACKGROUND)
@@ -160,7 +165,8 @@ def _principal(volume: FeatureVolume, level: int) -> np.ndarray:
     scaled = (projected - bounds[0][:, None]) / (bounds[1] - bounds[0])[:, None]
     raised = upsample(torch.from_numpy(scaled.reshape(3, *array.shape[1:]))[None].float(), stride)[0].numpy()
     rgb = np.clip(raised, 0, 1).transpose(1, 2, 3, 0)
-    return np.where(volume.body[..., None], rgb, 0.08).astype(np.float32)
+    shown = np.stack([binary_fill_holes(plane) for plane in np.moveaxis(volume.body, 2, 0)], axis=2)  # lungs too
+    return np.where(shown[..., None], rgb, 0.08).astype(np.float32)
 
 
 def _slice(array: np.ndarray, axis: int, index: int) -> np.ndarray:
@@ -209,7 +215,7 @@ class _Case:
 
 def _numbered(structures: Sequence[Structure]) -> list[Structure]:
     """The structures by their output number, in colours that can be told apart."""
-    colours = ("#ff6b6b", "#ffd166", "#06d6a0", "#4cc9f0", "#c77dff", "#ff9f1c", "#f1faee")
+    colours = ("#ff6b6b", "#ffd166", "#06d6a0", "#4cc9f0", "#c77dff", "#ff9f1c", "#ff4fa3")
     names = {"SpinalCord": "spinal cord", "RightParotid": "right parotid", "LeftParotid": "left parotid",
              "Brainstem": "brain stem", "Esophagus": "oesophagus"}  # fmt: skip
     numbered = []
@@ -229,16 +235,16 @@ def _outlined(scan: Scan, columns: Sequence[tuple[str, np.ndarray]], structures:
         index = _richest(turned[0], plane)
         grey = slice_of(image, plane, index)
         marked = [slice_of(labels, plane, index) for labels in turned]
-        box = occupied(grey, marked[0] > 0)
+        box = _body_box(grey)
         grey = grey[box]
         rows.append((grey, [one[box] for one in marked], standing.extent_mm(plane, grey.shape)))
-    width = 12.0
+    width = _WIDTH
     heights = [width / len(columns) * size[1] / size[0] for _, _, size in rows]
     total = sum(heights) + 0.95
     figure = new_figure(width, total, BACKGROUND)
     grid = figure.add_gridspec(
         len(rows), len(columns), height_ratios=heights, left=0.005, right=0.995, top=1 - 0.4 / total,
-        bottom=0.5 / total, wspace=0.02, hspace=0.02,
+        bottom=0.4 / total, wspace=0.02, hspace=0.02,
     )  # fmt: skip
     for row, (grey, marked, size) in enumerate(rows):
         for column, labels in enumerate(marked):
@@ -252,15 +258,42 @@ def _outlined(scan: Scan, columns: Sequence[tuple[str, np.ndarray]], structures:
     return figure
 
 
-def write(figure: Any, path: Path) -> None:
-    """Write a picture with few colours, which keeps the file small."""
+def _body_box(grey: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a slice that show anything, and three more on each side."""
+    there = grey > -500
+    spans = [np.flatnonzero(there.any(axis=axis)) for axis in (1, 0)]
+    rows, columns = (slice(max(0, int(span[0]) - 3), int(span[-1]) + 4) for span in spans)
+    return rows, columns
+
+
+def write(figure: Any, path: Path, smooth: bool) -> None:
+    """Write a picture with 256 colours, which keeps the file small.
+
+    Args:
+        figure: to write.
+        path: of the PNG file.
+        smooth: mix colours point by point, for gradients; else greys stay grey, other colours share what is left.
+    """
     from PIL import Image
 
     picture = Image.open(io.BytesIO(png_of(figure))).convert("RGB")
-    picture = picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
+    if smooth:
+        palette = picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
+    else:
+        points = np.asarray(picture).reshape(1, -1, 3)
+        coloured = points[:, np.ptp(points[0].astype(int), axis=1) > 14]
+        colours = Image.fromarray(np.ascontiguousarray(coloured)).quantize(COLOURS - GREYS)
+        entries = [
+            *(round(255 * i / (GREYS - 1)) for i in range(GREYS) for _ in range(3)),
+            *(colours.getpalette() or []),
+        ]
+        palette = Image.new("P", (1, 1))
+        palette.putpalette(entries[: 3 * COLOURS])
+    dither = Image.Dither.FLOYDSTEINBERG if smooth else Image.Dither.NONE
+    picture = picture.quantize(palette=palette, dither=dither)
     with replace_whole(path) as partial:
         picture.save(partial, format="PNG", optimize=True)
-    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, {picture.size[0]} x {picture.size[1]}")
+    print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, {picture.size[0]} x {picture.size[1]}", flush=True)
 
 
 def main() -> None:
@@ -279,7 +312,7 @@ def main() -> None:
             figure = picture_of_phantoms()
         else:
             figure = picture_of_features(source) if name == "features" else picture_of_overlays(source)
-        write(figure, options.output / f"{name}.png")
+        write(figure, options.output / f"{name}.png", smooth=name == "features")
 
 
 if __name__ == "__main__":

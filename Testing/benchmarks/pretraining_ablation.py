@@ -76,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--crop", type=int, default=64, help="edge of a training crop in voxels")
     parser.add_argument("--cases", type=int, default=40, help="patients of the pretraining split")
     parser.add_argument("--structures", nargs="+", default=["Mandible", "Larynx", "RightParotid"])
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 3])
@@ -96,7 +97,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in options.arms:
         arm, folder = ARMS[name], options.output / name
-        settings = PretrainingSettings(minutes=None, steps=options.steps, workers=0).with_overrides(arm.settings)
+        settings = PretrainingSettings(minutes=None, steps=options.steps, crop=options.crop, workers=0).with_overrides(
+            arm.settings
+        )
         clock = time.process_time()
         parsed = [parse_source(text) for text in sources(arm, options.cases)]
         result = run_pretraining(parsed, settings, folder, options.work, "cpu", True, Reporter())
