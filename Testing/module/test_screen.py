@@ -125,9 +125,16 @@ def test_missing_packages_disable_what_needs_them(screen, scene, models):
 class Drop:
     """A drag over a widget, or its end."""
 
-    def __init__(self, kind):
+    def __init__(self, kind, content=drops.TREE_ITEMS):
         self.kind = kind
+        self.content = content
         self.answers = []
+
+    def mimeData(self):
+        return self
+
+    def hasFormat(self, name):
+        return name == self.content
 
     def type(self):
         return self.kind
@@ -142,6 +149,8 @@ class Drop:
 def test_dropped_scans_become_cases_and_stay_in_the_tree(screen, scene, monkeypatch):
     volume = add_volume(scene)
     monkeypatch.setattr(drops, "dragged_volumes", lambda: [volume])
+    assert not screen.support.drops.eventFilter(None, Drop(qt.QEvent.Drop, "text/uri-list"))
+    assert not screen.support.drops.eventFilter(None, Drop(qt.QEvent.Paint))
     over, end = Drop(qt.QEvent.DragMove), Drop(qt.QEvent.Drop)
     assert screen.support.drops.eventFilter(None, over)
     assert over.answers == ["accepted"]

@@ -9,6 +9,9 @@ import qt
 import slicer
 import vtk
 
+#: What drags of trees like the subject hierarchy carry; files and text from elsewhere do not.
+TREE_ITEMS = "application/x-qstandarditemmodeldatalist"
+
 
 class DropCatcher(qt.QObject):  # type: ignore[misc]
     """Hears drags of subject-hierarchy items over a widget.
@@ -30,18 +33,17 @@ class DropCatcher(qt.QObject):  # type: ignore[misc]
     def eventFilter(self, _watched: Any, event: Any) -> bool:
         """Take drags that carry volumes."""
         kind = event.type()
-        if kind in (qt.QEvent.DragEnter, qt.QEvent.DragMove):
-            if dragged_volumes():
-                event.acceptProposedAction()
-                return True
-        elif kind == qt.QEvent.Drop:
-            volumes = dragged_volumes()
-            if volumes:
+        if kind not in (qt.QEvent.DragEnter, qt.QEvent.DragMove, qt.QEvent.Drop):
+            return False
+        volumes = dragged_volumes() if event.mimeData().hasFormat(TREE_ITEMS) else []
+        if volumes:
+            if kind == qt.QEvent.Drop:
                 # An accepted move would let the tree drop its rows: the scans are only looked at here, and stay there.
                 event.ignore()
                 self._on_volumes(volumes)
-                return True
-        return False
+            else:
+                event.acceptProposedAction()
+        return bool(volumes)
 
     def remove(self) -> None:
         """Stop hearing."""
@@ -62,6 +64,9 @@ def dragged_volumes() -> list[Any]:
         below = vtk.vtkIdList()
         hierarchy.GetItemChildren(items.GetId(position), below, True)
         identifiers = [items.GetId(position)] + [below.GetId(n) for n in range(below.GetNumberOfIds())]
+        if items.GetId(position) == hierarchy.GetSceneItemID():
+            # It counts as selected where nothing is.
+            continue
         for node in map(hierarchy.GetItemDataNode, identifiers):
             if node is not None and node.IsA("vtkMRMLScalarVolumeNode") and not node.IsA("vtkMRMLLabelMapVolumeNode"):
                 found.append(node)
