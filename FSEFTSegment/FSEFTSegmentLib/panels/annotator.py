@@ -119,8 +119,10 @@ class Annotator:
         self.editor.uninstallKeyboardShortcuts()
         self.editor.removeViewObservations()
         for shortcut in self._shortcuts:
-            shortcut.enabled = False
-            shortcut.deleteLater()
+            # At the program's exit they went with the main window.
+            if shortcut:
+                shortcut.enabled = False
+                shortcut.deleteLater()
         self._shortcuts = []
 
     def forget_scene(self) -> None:

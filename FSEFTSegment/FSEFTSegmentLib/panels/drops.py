@@ -47,7 +47,8 @@ class DropCatcher(qt.QObject):  # type: ignore[misc]
 
     def remove(self) -> None:
         """Stop hearing."""
-        self._target.removeEventFilter(self)
+        if self._target:
+            self._target.removeEventFilter(self)
 
 
 def dragged_volumes() -> list[Any]:

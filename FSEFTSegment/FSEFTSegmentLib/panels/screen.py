@@ -161,10 +161,12 @@ class Screen:
 
     def clean_up(self) -> None:
         """The module is going away."""
-        # First what must not outlive the program; at its exit some of the widgets may be gone already.
+        # First what must not outlive the program; at its exit the widgets may be gone already.
         self.session.shut_down()
         self.clock.stop()
         self.soon.stop()
+        if not self.root:
+            return
         for step in (self.support.clean_up, self._put_away):
             try:
                 step()
