@@ -158,7 +158,7 @@ def _line(name: str, entry: Mapping[str, Any]) -> DraftLine:
     volume, votes, of, agreement = (entry.get(key) for key in ("volume_ml", "votes", "of", "agreement"))
     if votes is None:
         return DraftLine(name, "model", volume, None, "" if volume else "not found: draw it")
-    source = f"{votes} of {of} scans"
+    source = f"{votes} of {of} scans" if of != 1 else "the only scan" if votes else "no scan"
     if not votes or not volume:
         return DraftLine(name, source, None, None, "not found: draw it")
     if agreement is None:

@@ -106,10 +106,7 @@ class Studio:
 
     def shoot_whole(self, name: str, section: object) -> None:
         """Write a light and a dark picture of one section, as high as it is."""
-        self.window.geometry = qt.QRect(0, 0, WIDTH, 2400)
-        self.settle()
         self.shoot(name, section)
-        self.window.geometry = qt.QRect(0, 0, WIDTH, HEIGHT)
 
     def close(self) -> None:
         """Put everything away."""

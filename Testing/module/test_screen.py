@@ -13,6 +13,7 @@ standins.install()
 standins.with_properties(__name__)
 
 import qt  # noqa: E402
+import slicer  # noqa: E402
 from FSEFTSegmentLib.panels import common, drops  # noqa: E402
 from FSEFTSegmentLib.panels.card import millilitres  # noqa: E402
 from FSEFTSegmentLib.panels.dependencies_panel import DependenciesPanel  # noqa: E402
@@ -177,6 +178,18 @@ def test_putting_the_module_away_ends_jobs_first_and_leaves_no_dialog(screen, sc
     assert ended == ["jobs", "widgets"]
     assert not screen._library.dialog.visible
     assert not screen._storage.dialog.visible
+
+
+def test_a_tall_window_does_not_stretch_the_sections(screen):
+    heights = []
+    for height in (1300, 2600):
+        screen.window.geometry = qt.QRect(0, 0, 480, height)
+        for _ in range(5):
+            slicer.app.processEvents()
+        heights.append(
+            [getattr(screen.ui, name).height for name in ("supportSection", "adaptSection", "segmentSection")]
+        )
+    assert heights[0] == heights[1]
 
 
 def test_small_helpers():

@@ -234,7 +234,7 @@ def test_what_is_said_of_a_draft():
     assert [(line.name, line.source, line.advice) for line in lines] == [
         ("liver", "2 of 3 scans", ""),
         ("spleen", "0 of 3 scans", "not found: draw it"),
-        ("stomach", "1 of 1 scans", "check all of it"),
+        ("stomach", "the only scan", "check all of it"),
         ("aorta", "you, left as it is", ""),
     ]
     model = {"votes": None, "of": None, "agreement": None}
