@@ -51,7 +51,7 @@ CARD = ROOT / "Resources" / "Backbones" / "fseft-mini"
 BACKGROUND, TEXT, FAINT = "#14161a", "#f0f0f0", "#9aa0aa"
 AXIAL, CORONAL, SAGITTAL = PLANES
 COLOURS, GREYS = 256, 72
-_WIDTH = 11.2  # inches; seven structures fit in one line of the legend
+_WIDTH = 11.3  # inches; seven structures fit in one line of the legend
 
 #: Seed, region, appearance, plane and caption of the phantoms shown.
 SAMPLES: tuple[tuple[int, str, str, Plane, str], ...] = (

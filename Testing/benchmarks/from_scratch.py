@@ -4,8 +4,8 @@
 
 Support sets, queries and scoring are those of ``few_shot.py``. Preprocessing, crop size, augmentation, optimiser and
 schedule are those of pretraining, the loss is that of the adapters (Dice and cross-entropy over all structures at
-once). Every model has the same budget, processor time of one core, in which it also makes its crops; the state of the
-loss at the end says whether that was enough.
+once). Every model has the same budget, processor time of one core in which it also makes its crops, or steps; the state
+of the loss at the end says whether that was enough.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from fseft.preprocessing.grid import make_grid
 from fseft.preprocessing.intensity import AIR_HU, window
 from fseft.pretraining.augmentation import draw_cut, draw_placement, resample_crop, vary_appearance
 from fseft.pretraining.class_map import class_of, mirrored
-from fseft.pretraining.schedule import freeze_normalisation, learning_rate
+from fseft.pretraining.schedule import fraction_done, freeze_normalisation, learning_rate
 from fseft.pretraining.settings import PretrainingSettings
 from fseft.scan.annotation import Annotation, structures_from_json
 from fseft.scan.scan import Scan
@@ -139,15 +139,14 @@ class Crops:
 def train(
     network: Backbone, head: Adapter, crops: Crops, settings: PretrainingSettings, report: str
 ) -> list[dict[str, float]]:
-    """Train network and head together for the minutes of processor time; returns the means of the loss."""
+    """Train network and head together until steps or processor time are used up; returns the means of the loss."""
     both = nn.ModuleList([network, head])
     parameters = [p for name, p in both.named_parameters() if not name.startswith("0.head.")]
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    budget = 60.0 * (settings.minutes or 0.0)
     clock, step = time.process_time(), 0  # other programs share the core: their time is not the model's
     curve: list[dict[str, float]] = []
     recent: list[tuple[float, float]] = []
-    while (fraction := (time.process_time() - clock) / budget) < 1.0:
+    while (fraction := fraction_done(settings, step, time.process_time() - clock)) < 1.0:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(settings, step, fraction)
         both.train()
@@ -184,7 +183,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     use_threads()
     compute = replace(choose_compute("cpu"), half=None)
     specification = replace(load_specification(find_backbone("fseft-mini")), classes=())
-    settings = PretrainingSettings(minutes=options.minutes, warmup_steps=20, learning_rate=options.learning_rate)
+    settings = PretrainingSettings(
+        minutes=None if options.steps else options.minutes,
+        steps=options.steps,
+        warmup_steps=20,
+        learning_rate=options.learning_rate,
+    )
     structures = structures_from_json(POOL / "pt_109.json")  # one of the cases that list all seven
     cases = [
         make_case(*pair, structures, specification) for pair in read_pool(structures, options.queries + options.pool)
@@ -207,7 +211,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             for query in queries:
                 labels = predict_labels(head, extract_features(network, query.scan, compute), compute)
                 scores.append(score(query, labels, structures))
-            method = f"from scratch, {options.minutes:g} min"
+            method = "from scratch, " + (f"{options.steps} steps" if options.steps else f"{options.minutes:g} min")
             row = {"method": method, "shots": k, "seed": seed, "seconds": seconds, "curve": curve, "scores": scores}
             rows.append(row)
             mean = np.nanmean([value[0] for by_name in scores for value in by_name.values()])
@@ -233,6 +237,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=4)
     parser.add_argument("--pool", type=int, default=6, help="cases that support sets are drawn from")
     parser.add_argument("--minutes", type=float, default=6.0, help="processor time of each model")
+    parser.add_argument("--steps", type=int, help="a budget of steps instead, for cores that are not quiet")
     parser.add_argument("--learning-rate", type=float, default=PretrainingSettings().learning_rate)
     parser.add_argument("--output", type=Path, default=Path("benchmark-output"))
     options = parser.parse_args()
