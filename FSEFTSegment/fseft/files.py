@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -26,6 +27,8 @@ def replace_whole(target: Path) -> Iterator[Path]:
         ResourceError: "disk-full" or "cannot-write" instead of a bare OSError.
     """
     suffix = "".join(target.suffixes[-2:])
+    if target.is_dir():
+        raise _is_a_folder(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent)
@@ -56,6 +59,7 @@ def replace_folder(target: Path) -> Iterator[Path]:
     Raises:
         ResourceError: "disk-full" or "cannot-write".
     """
+    target = Path(os.path.abspath(target))  # "." has no name to step aside under
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent)
@@ -78,6 +82,47 @@ def replace_folder(target: Path) -> Iterator[Path]:
         raise cannot_write(target, problem) from problem
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A folder in ``parent`` for work in progress, removed afterwards; :func:`sweep` removes it if the process dies.
+
+    Raises:
+        ResourceError: "disk-full" or "cannot-write" when it cannot be made.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=_partial_prefix(), dir=parent))
+    except OSError as problem:
+        raise cannot_write(parent, problem) from problem
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_writable(target: Path) -> None:
+    """Refuse an output that cannot be written, before the work for it begins. Leaves no trace.
+
+    Raises:
+        ResourceError: "disk-full" or "cannot-write".
+    """
+    if target.is_dir():
+        raise _is_a_folder(target)
+    require_writable_folder(target)
+
+
+def require_writable_folder(target: Path) -> None:
+    """:func:`require_writable` for a folder that :func:`replace_folder` will make or replace."""
+    folder = Path(os.path.abspath(target)).parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        raise cannot_write(target, problem) from problem
 
 
 def recover_folder(target: Path) -> None:
@@ -107,6 +152,8 @@ def sweep(folder: Path) -> None:
                 leftover.unlink(missing_ok=True)
 
 
+#: No space, and over the user's quota (which Windows does not have).
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _PARTIAL = ".partial-"
 _PREVIOUS = ".previous-"
 
@@ -121,22 +168,29 @@ def _machine() -> str:
 
 
 def _previous(target: Path) -> Path:
-    return target.with_name(_PREVIOUS + target.name)
+    whole = Path(os.path.abspath(target))  # "." and ".." have no name
+    return whole.parent / (_PREVIOUS + whole.name)
 
 
 def cannot_write(target: Path, problem: OSError) -> ResourceError:
     """The error for a failed write, told apart by its cause."""
-    if problem.errno == 28:
+    name = target.name or str(target)
+    if problem.errno in _FULL:
         return ResourceError(
             "disk-full",
-            f"The disk is full: {target.name} could not be written.",
+            f"The disk is full: {name} could not be written.",
             "Free some space, or choose another folder, and run it again.",
         )
     return ResourceError(
         "cannot-write",
-        f"{target.name} could not be written: {problem.strerror or problem}.",
+        f"{name} could not be written: {problem.strerror or problem}.",
         "Choose a folder you may write to.",
     )
+
+
+def _is_a_folder(target: Path) -> ResourceError:
+    name = target.name or str(target)
+    return ResourceError("cannot-write", f"{name} is a folder, not a file.", "Name a file in it.")
 
 
 def _ordinary_permissions(path: Path) -> None:

@@ -88,7 +88,15 @@ def test_errors_are_two_lines_without_traceback(workplace: Workplace, capsys: py
         (["adapt", "m", "--structure", "a", "--method", "magic"], "method-unknown"),
         (["adapt", "m", "--structure", "a", "--backbone", "nowhere"], "backbone-unknown"),
         (["adapt", "m", "--structure", "a", "--device", "toaster"], "device-unavailable"),
-        (["adapt", "m", "--structure", "a", "--setting", "nonsense=1"], "job-invalid"),
+        (["adapt", "m", "--structure", "a", "--setting", "nonsense=1"], "setting-invalid"),
+        (["adapt", "m", "--structure", "a", "--setting", "steps=many"], "setting-invalid"),
+        (["adapt", "m", "--structure", "a", "--setting", "crop=0"], "setting-invalid"),
+        (["adapt", "m", "--structure", "a", "--setting", "background=grey"], "setting-invalid"),
+        (["adapt", "m", "--structure", "a", "--setting", "learning_rate=NaN"], "setting-invalid"),
+        (["adapt", "m", "--structure", "a", "--seed", "-1"], "setting-invalid"),
+        (["adapt", "m", "--structure", "a=²"], "structure-invalid"),
+        (["models", "show", ""], "model-missing"),
+        (["models", "import", "nowhere.zip", "--name", ""], "archive-invalid"),
         (["adapt", "a/b", "--structure", "a"], "model-name-invalid"),
         (["segment", "m", "--output", "x"], "no-scans"),
         (["segment", "m", "a.nii.gz", "--output", "x", "--prior", "liver"], "prior-invalid"),
@@ -117,6 +125,93 @@ def test_results_of_two_scans_never_share_a_file(workplace: Workplace, capsys: p
     assert main(["--quiet", "segment", "pair", *both, "--output", str(workplace.folder / "o")]) == 2
     assert "output-twice" in capsys.readouterr().err
     write_labelmap(labels, scan.geometry, workplace.folder / "unused.nii.gz")
+
+
+def test_a_structure_that_the_support_set_does_not_know_is_not_made_up(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be learnt from whatever has the label value that it happened to get."""
+    folder = workplace.folder / "named"
+    folder.mkdir()
+    for place, (scan, annotation) in zip(("a", "b"), workplace.scans, strict=False):
+        (folder / f"{place}_ct.nii.gz").write_bytes(scan.read_bytes())
+        (folder / f"{place}_seg.nii.gz").write_bytes(annotation.read_bytes())
+    (folder / "labels.json").write_text(json.dumps({"labels": {"ball": 1, "rod": 4}}), encoding="utf-8")
+    adapt = ["--quiet", "adapt", "m", "--folder", str(folder), "--backbone", "tiny", *SMALL]
+    assert main([*adapt, "--structure", "unicorn"]) == 2
+    assert "[structure-unknown]" in capsys.readouterr().err
+    assert main([*adapt, "--structure", "ball=9"]) == 2
+    error = capsys.readouterr().err
+    assert "shows none of: ball (9); its values are 1, 4" in error
+    assert "[annotation-empty]" in error
+
+
+def test_no_output_meets_another_or_overwrites_what_was_given(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(adapt_arguments(workplace)) == 0
+    scan = workplace.scans[2][0]
+    content = scan.read_bytes()
+    kept = workplace.folder / "r.before.nii.gz"
+    kept.write_bytes(workplace.scans[0][1].read_bytes())
+    support = workplace.folder / "support.csv"
+    support.write_text(f"scan,annotation\n{workplace.scans[0][0]},{kept}\n", encoding="utf-8")
+    (workplace.folder / "labels.json").write_text(json.dumps({"labels": {"ball": 1, "rod": 4}}), encoding="utf-8")
+    out = workplace.folder / "out"
+    out.mkdir()
+    (out / "link.nii.gz").symlink_to(scan)
+    twin = workplace.folder / "ct2.before.nii.gz"
+    twin.write_bytes(workplace.scans[1][0].read_bytes())
+    here, there = str(workplace.folder), str(out)
+    cases: list[tuple[list[str], str]] = [
+        ([str(scan), "--output", str(scan)], "output-is-input"),
+        ([str(scan), "--output", str(workplace.folder / "out" / ".." / scan.name)], "output-is-input"),
+        ([str(out / "link.nii.gz"), "--output", str(scan)], "output-is-input"),
+        ([str(scan), "--output", str(out / "a.nii.gz"), "--report", str(scan)], "output-is-input"),
+        ([str(scan), "--output", str(out / "a.nii.gz"), "--report", str(out / "a.nii.gz")], "output-twice"),
+        ([str(scan), "--output", str(out / "a.nii.gz"), "--report", str(out / "a.report.json")], "output-twice"),
+        ([str(scan), "--output", str(out / "a.nii.gz"), "--report", there], "cannot-write"),
+        # The labelmap before refinement: one scan's is another scan, or another scan's result.
+        ([str(scan), str(twin), "--output", there, "--refine", "default"], "output-twice"),
+        ([str(scan), "--output", str(workplace.folder / "r.nii.gz"), "--refine", "location"], "output-is-input"),
+        ([str(scan), str(twin), "--output", str(out / "a.nii.gz")], "output-not-a-folder"),
+        ([str(scan), "--output", str(out / "a.nhdr")], "output-format"),
+        ([str(scan), "--output", str(out / "a.nii.gz"), "--prior", "unicorn=1..2ml"], "prior-unknown-structure"),
+    ]
+    for arguments, code in cases:
+        more = ["--support", str(support)] if "location" in arguments else []
+        assert main(["--quiet", "segment", "pair", *arguments, "--overwrite", *more]) in (2, 3), arguments
+        assert f"[{code}]" in capsys.readouterr().err, arguments
+    assert scan.read_bytes() == content
+    assert [p.name for p in out.iterdir()] == ["link.nii.gz"]
+    adapt = [*adapt_arguments(workplace, "again"), "--report"]
+    assert main([*adapt, str(workplace.scans[0][1])]) == 2
+    assert "[output-is-input]" in capsys.readouterr().err
+    assert main([*adapt, here]) == 3
+    assert "[cannot-write]" in capsys.readouterr().err
+    assert main(["models", "show", "again"]) == 2
+
+
+def test_evaluating_overwrites_no_labelmap_and_passes_over_what_refinement_kept(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, truth = workplace.folder / "results", workplace.folder / "truth"
+    for folder, names in ((results, ("a.nii.gz", "a.before.nii.gz")), (truth, ("a.nii.gz",))):
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_bytes(workplace.scans[0][1].read_bytes())
+    evaluate = ["--quiet", "evaluate", "--prediction", str(results), "--reference", str(truth)]
+    assert main(evaluate) == 0
+    assert " 1.000" in capsys.readouterr().out
+    for table in ("--csv", "--json"):
+        assert main([*evaluate, table, str(truth / "a.nii.gz")]) == 2
+        assert "[output-is-input]" in capsys.readouterr().err
+    assert (truth / "a.nii.gz").read_bytes() == workplace.scans[0][1].read_bytes()
+    assert main([*evaluate, "--tolerance", "-1"]) == 2
+    assert "[tolerance-invalid]" in capsys.readouterr().err
+    (results / "b.nii.gz").write_bytes(b"")
+    assert main(evaluate) == 2
+    assert "[evaluation-unmatched]" in capsys.readouterr().err
 
 
 def test_cache_and_doctor_and_backbones_speak(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:

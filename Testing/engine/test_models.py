@@ -15,9 +15,10 @@ from conftest import STRUCTURES, tiny_specification
 from fseft.adapters.initialisation import make_adapter
 from fseft.adapters.registry import find_method
 from fseft.errors import FseftError, ModelError
-from fseft.files import recover_folder, replace_folder, replace_whole
+from fseft.files import recover_folder, replace_folder, replace_whole, require_writable
 from fseft.models import library
 from fseft.models.adapted_model import AdaptedModel, SizePrior, load_model, read_description, save_model
+from fseft.models.description import checksum_of
 
 SPECIFICATION = tiny_specification(weights_sha256="a" * 64)
 
@@ -100,6 +101,9 @@ def test_library_lists_exports_imports_and_removes(tmp_path: Path) -> None:
     assert code_of(lambda: library.remove_model("../escape")) == "model-name-invalid"
     assert code_of(lambda: library.find_model("nowhere")) == "model-missing"
     assert code_of(lambda: library.export_model("two", tmp_path / "two.zip")) == "model-damaged"
+    (library.library_folder() / "one" / "weights.safetensors").write_bytes(b"cut")
+    assert code_of(lambda: library.export_model("one", tmp_path / "three.zip")) == "model-damaged"
+    assert not (tmp_path / "three.zip").exists()
 
 
 def test_hostile_archives_write_nothing_outside(tmp_path: Path) -> None:
@@ -166,7 +170,113 @@ def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytes
 def test_names_are_safe(tmp_path: Path) -> None:
     from fseft.models.adapted_model import check_name
 
-    for bad in ("", ".hidden", "a/b", "a\\b", "x" * 81, " padded ", "a\nb", "CON:"):
+    for bad in ("", ".hidden", "a/b", "a\\b", "x" * 81, " padded ", "a\nb", "CON:", "nul", "com1.x", "x."):
         with pytest.raises(ModelError):
             check_name(bad)
     assert check_name("Liver v2 - day 3") == "Liver v2 - day 3"
+
+
+def exported(tmp_path: Path) -> tuple[dict, bytes]:
+    """Description and weights of a sound model."""
+    save_model(make_model("one"), tmp_path / "sound")
+    content = json.loads((tmp_path / "sound" / "model.json").read_text(encoding="utf-8"))
+    return content, (tmp_path / "sound" / "weights.safetensors").read_bytes()
+
+
+def archive_of(path: Path, description: bytes | str, weights: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr("model.json", description)
+        bundle.writestr("weights.safetensors", weights)
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"structures": None},
+        {"structures": []},
+        {"structures": "liver"},
+        {"structures": [{"name": 3, "value": 1, "color": [1, 1, 1], "terminology": ""}]},
+        {"structures": [{"name": "liver", "value": 70000, "color": [1, 1, 1], "terminology": ""}]},
+        {"weights_sha256": None},
+        {"method": 7},
+        {"shots": {}},
+        {"priors": {"ball": {"mean_ml": 1, "low_ml": 0, "high_ml": None, "source": "", "volumes_ml": []}}},
+        {"quality": {"typicality": "unusual"}},
+        {"training": [1, 2]},
+        {"created": 5},
+        {"name": ""},
+    ],
+)
+def test_a_wrong_description_with_a_right_checksum_is_refused_and_listed(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    """Whoever writes a file can write its checksum: what arrives is checked member by member."""
+    content, weights = exported(tmp_path)
+    content = {k: v for k, v in {**content, **changes}.items() if v is not None}
+    content["checksum"] = checksum_of(content)
+    archive = archive_of(tmp_path / "theirs.zip", json.dumps(content), weights)
+    assert code_of(lambda: library.import_model(archive, "theirs")) == "model-damaged"
+    assert list(library.library_folder().iterdir()) == []
+    # The same in the library, copied there by hand: it is listed as unusable, and hides no other model.
+    folder = library.library_folder() / "theirs"
+    shutil.copytree(tmp_path / "sound", folder)
+    (folder / "model.json").write_text(json.dumps(content), encoding="utf-8")
+    assert [entry.description for entry in library.list_models()] == [None]
+
+
+def test_an_archive_is_refused_whatever_is_wrong_with_it(tmp_path: Path) -> None:
+    content, weights = exported(tmp_path)
+    sound = json.dumps(content)
+    plain = archive_of(tmp_path / "plain.zip", sound, weights).read_bytes()
+    at, directory = plain.find(b"PK\x03\x04"), plain.find(b"PK\x01\x02")
+    encrypted, packed, broken = bytearray(plain), bytearray(plain), bytearray(plain)
+    encrypted[at + 6] |= 1
+    encrypted[directory + 8] |= 1
+    packed[at + 8] = packed[directory + 10] = 99  # a compression nobody knows
+    broken[at + 60 : at + 90] = bytes(30)
+    for name, data in (("encrypted", encrypted), ("packed", packed), ("broken", broken), ("short", plain[:200])):
+        (tmp_path / f"{name}.zip").write_bytes(data)
+        assert code_of(lambda name=name: library.import_model(tmp_path / f"{name}.zip")) == "archive-invalid"
+    link = zipfile.ZipInfo("weights.safetensors")
+    link.create_system, link.external_attr = 3, 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as bundle:
+        bundle.writestr("model.json", sound)
+        bundle.writestr(link, "/etc/hostname")
+    assert code_of(lambda: library.import_model(tmp_path / "link.zip")) == "archive-invalid"
+    large = archive_of(tmp_path / "large.zip", b"{" + b" " * 30_000_000 + b"}", weights)
+    assert code_of(lambda: library.import_model(large)) == "archive-invalid"
+    for name, description, data in (
+        ("deep", "[" * 100_000 + "]" * 100_000, weights),
+        ("no text", b"\xff\xfe\x00", weights),
+        ("cut weights", sound, weights[:-10]),
+    ):
+        archive = archive_of(tmp_path / f"{name}.zip", description, data)
+        with pytest.raises(ModelError) as caught:
+            library.import_model(archive)
+        assert caught.value.code == "model-damaged"
+        assert archive.name in caught.value.message  # not the name of a folder that is gone
+    assert list(library.library_folder().iterdir()) == []
+
+
+def test_a_folder_with_something_else_in_it_is_not_replaced(tmp_path: Path) -> None:
+    save_model(make_model(), tmp_path / "project")
+    (tmp_path / "project" / "my scan.nii.gz").write_bytes(b"not replaceable")
+    assert code_of(lambda: save_model(make_model(), tmp_path / "project")) == "folder-holds-more"
+    assert (tmp_path / "project" / "my scan.nii.gz").read_bytes() == b"not replaceable"
+
+
+def test_a_model_is_found_from_within_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_model(make_model("here"), tmp_path / "m")
+    monkeypatch.chdir(tmp_path / "m")
+    assert read_description(library.find_model("."))["name"] == "here"
+    for nothing in ("", "..", "/"):
+        assert code_of(lambda nothing=nothing: library.find_model(nothing)) == "model-missing"
+
+
+def test_outputs_that_cannot_be_written_are_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for target in (tmp_path, tmp_path / "file" / "result.nii.gz"):
+        assert code_of(lambda target=target: require_writable(target)) == "cannot-write"
+    require_writable(tmp_path / "new" / "folder" / "result.nii.gz")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

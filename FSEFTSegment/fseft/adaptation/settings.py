@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
+
+from fseft.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -65,5 +68,71 @@ class AdaptationSettings:
         )
 
     def replace(self, **changes: object) -> AdaptationSettings:
-        """A copy with some numbers changed."""
+        """A copy with some numbers changed.
+
+        Raises:
+            InputError: "setting-invalid" for an unknown name, or a value that the setting cannot have.
+        """
+        for name, value in changes.items():
+            if name not in _ALLOWED:
+                raise InputError(
+                    "setting-invalid", f"There is no setting {name!r}.", f"Choose from: {', '.join(_ALLOWED)}."
+                )
+            if not _ALLOWED[name].holds(value):
+                raise InputError(
+                    "setting-invalid",
+                    f"The setting {name} cannot be {value!r}.",
+                    f"It is {_ALLOWED[name].words()}.",
+                )
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class _Allowed:
+    """What a setting may be: one of some words, or a whole or real number in a range, perhaps nothing."""
+
+    low: float = 0.0
+    high: float = math.inf
+    whole: bool = False
+    optional: bool = False
+    choices: tuple[str, ...] = ()
+
+    def holds(self, value: object) -> bool:
+        """Whether a value is allowed."""
+        if value is None:
+            return self.optional
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
+            return False
+        return math.isfinite(value) and self.low <= value <= self.high
+
+    def words(self) -> str:
+        """The same for people."""
+        nothing = ", or null for no limit of its own" if self.optional else ""
+        if self.choices:
+            return " or ".join(self.choices)
+        kind = "a whole number" if self.whole else "a number"
+        upper = f"from {self.low:g} to {self.high:g}" if math.isfinite(self.high) else f"of at least {self.low:g}"
+        return f"{kind} {upper}{nothing}"
+
+
+#: A crop has to hold a voxel of the coarsest level; the upper bounds keep a slip of the finger from filling memory.
+_ALLOWED = {
+    "crop": _Allowed(8, 512, whole=True),
+    "crops_per_step": _Allowed(1, 64, whole=True),
+    "positive_fraction": _Allowed(0, 1),
+    "learning_rate": _Allowed(0, 10, optional=True),
+    "weight_decay": _Allowed(0, 10),
+    "cross_entropy": _Allowed(0, 100),
+    "head_start": _Allowed(choices=("fitted", "pretrained")),
+    "background": _Allowed(choices=("zero", "xavier")),
+    "epochs": _Allowed(1, 1_000_000, whole=True),
+    "steps": _Allowed(1, 10_000_000, whole=True, optional=True),
+    "warmup_epochs": _Allowed(0, whole=True),
+    "plateau_window": _Allowed(1, whole=True),
+    "plateau_patience": _Allowed(1, whole=True),
+    "plateau_delta": _Allowed(0),
+    "plateau_start": _Allowed(0, whole=True),
+    "seed": _Allowed(0, 2**63 - 1, whole=True),
+}

@@ -367,7 +367,8 @@ def _structures(cases: Sequence[CaseFiles], folder: Path, structures: StructureS
         raise InputError(
             "support-structures-unknown",
             "Nothing says which structures the annotations' values stand for.",
-            'Put a labels.json with {"labels": {"liver": 1}} beside the data, or use segmentation files (.seg.nrrd).',
+            'Put a labels.json with {"labels": {"liver": 1}} beside the data, name every structure with its value '
+            "(--structure liver=1), or use segmentation files (.seg.nrrd).",
         )
     return number_structures(names.values())
 

@@ -55,7 +55,7 @@ class PublishedBackbone:
     def how_to_get(self) -> str:
         """One sentence for the listing."""
         if self.specification.download:
-            return "Can be downloaded."
+            return f"Download it: fseft backbones download {self.specification.id}."
         return f"Import the file {self.file_name} from {self.page}."
 
 

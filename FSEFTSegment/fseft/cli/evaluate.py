@@ -9,6 +9,7 @@ from fseft.errors import InputError
 from fseft.reporting import Reporter
 from fseft.scan.reading import FILE_ENDINGS, stem_of
 
+_BEFORE = ".before"
 SUMMARY = "Score labelmaps: Dice, surface Dice, HD95 and volume error on the native grid."
 EXAMPLES = """\
 Folders are matched by file name without its ending; structures by name, or by label value.
@@ -34,9 +35,12 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     import dataclasses
 
     from fseft.jobs.evaluate_job import make_table
+    from fseft.jobs.outputs import check_outputs
     from fseft.scan.segments import structures_from_json
 
     pairs = match_labelmaps(options.prediction, options.reference)
+    tables = [path for path in (options.csv, options.json) if path is not None]
+    check_outputs(tables, [*(path for pair in pairs for path in pair), *([options.labels] if options.labels else [])])
     structures = structures_from_json(options.labels) if options.labels else ()
     table = make_table(
         {
@@ -47,9 +51,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         reporter,
     )
     print(table.to_text(options.cases))
-    for path in (options.csv, options.json):
-        if path is not None:
-            table.write(path)
+    for path in tables:
+        table.write(path)
 
 
 def match_labelmaps(prediction: Path, reference: Path) -> list[tuple[Path, Path]]:
@@ -65,6 +68,10 @@ def match_labelmaps(prediction: Path, reference: Path) -> list[tuple[Path, Path]
             "evaluation-no-pairs", "One of the two is a folder and the other is not.", "Give two files or two folders."
         )
     predictions, references = _by_stem(prediction), _by_stem(reference)
+    for stem in list(predictions):
+        # What refinement started from lies beside its result, and is not another case.
+        if stem.endswith(_BEFORE) and stem.removesuffix(_BEFORE) in predictions and stem not in references:
+            predictions.pop(stem)
     missing = sorted(set(predictions) - set(references))
     if missing:
         raise InputError(

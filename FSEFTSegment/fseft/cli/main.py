@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -85,16 +87,29 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``fseft``; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an old console may lack "±": better a question mark than an error
     options = build_parser().parse_args(arguments)
     try:
         options.run(options, TerminalReporter(options.quiet))
+        sys.stdout.flush()  # here, where a closed pipe is no error, and not when the interpreter ends
         return 0
     except KeyboardInterrupt:
         return _complain(Cancelled(), options.debug)
     except BrokenPipeError:
+        _discard_output()
         return 0  # the reader, `head` for example, has seen enough
     except Exception as problem:
         return _complain(problem, options.debug)
+
+
+def _discard_output() -> None:
+    """What is left in the buffer goes nowhere, so that the interpreter does not complain about it at its end."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        return
 
 
 def _complain(problem: Exception, debug: bool) -> int:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fseft.cli.segment import scan_stem
+from fseft.cli.segment import is_single_output, scan_stem
 from fseft.cli.support_arguments import SUPPORT_SET, add_support_arguments
 from fseft.cli.tables import print_table
 from fseft.errors import InputError
@@ -24,8 +24,6 @@ Examples:
   fseft propose --case ct1.nii.gz seg1.seg.nrrd --scan ct2.nii.gz --output draft2.seg.nrrd
   fseft propose --folder annotated/ --scan ct7.nii.gz --scan ct8.nii.gz --output drafts/
   fseft propose --model my-model --scan ct7.nii.gz --output draft7.seg.nrrd"""
-
-_ENDINGS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +72,7 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _scans(options: argparse.Namespace) -> list[dict[str, Any]]:
-    single = len(options.scan) == 1 and options.output.name.lower().endswith(_ENDINGS)
+    single = is_single_output(options.output, len(options.scan))
     entries = []
     for scan in options.scan:
         output = options.output if single else options.output / (scan_stem(scan) + options.format)

@@ -76,7 +76,7 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
         scans += scans_in(options.folder)
     if not scans:
         raise InputError("no-scans", "There is no scan to segment.", "Name scans, or a folder with --folder.")
-    single = len(scans) == 1 and options.output.name.lower().endswith((*_SUFFIXES, ".seg.nrrd"))
+    single = is_single_output(options.output, len(scans))
     entries = []
     for scan in scans:
         output = options.output if single else options.output / (scan_stem(scan) + options.format)
@@ -96,6 +96,22 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
         "report": None if options.report is None else str(options.report),
         "device": options.device,
     }
+
+
+def is_single_output(output: Path, scans: int) -> bool:
+    """Whether ``--output`` names one labelmap, and not a folder for as many as there are scans.
+
+    Raises:
+        InputError: "output-not-a-folder" when one labelmap is named for several scans.
+    """
+    names_file = output.name.lower().endswith(_SUFFIXES) and not output.is_dir()
+    if names_file and scans > 1:
+        raise InputError(
+            "output-not-a-folder",
+            f"{output.name!r} names one labelmap, and there are {scans} scans.",
+            "Name a folder; --format chooses the kind of file.",
+        )
+    return names_file
 
 
 def scans_in(folder: Path) -> list[Path]:
@@ -134,6 +150,7 @@ def _support(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _prior(text: str) -> tuple[str, dict[str, Any]]:
+    text = text.strip()
     if text.endswith("=preset"):
         return text.removesuffix("=preset"), {"preset": True}
     match = _PRIOR.match(text)

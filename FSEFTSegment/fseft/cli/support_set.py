@@ -61,7 +61,7 @@ def _structure(text: str, number: int) -> Structure:
     name, separator, value = text.rpartition("=")
     if not separator:
         return Structure(text, number + 1, PALETTE[number % len(PALETTE)])
-    if not name or not value.isdigit():
+    if not name or not value.isdecimal():
         raise InputError("structure-invalid", f"{text!r} is not a structure.", "Write NAME=VALUE, for example liver=1.")
     return Structure(name, int(value), PALETTE[number % len(PALETTE)])
 
@@ -71,4 +71,11 @@ def _as_found(structure: Structure, found: tuple[Structure, ...]) -> Structure:
     for other in found:
         if other.canonical == structure.canonical:
             return dataclasses.replace(other, name=structure.name)
+    if found:
+        # A value made up here would teach whatever has that value under this name.
+        raise InputError(
+            "structure-unknown",
+            f"The support set does not say which label {structure.name!r} is.",
+            f"Write {structure.name}=VALUE, or choose from: {', '.join(other.name for other in found)}.",
+        )
     return structure

@@ -11,16 +11,17 @@ the library; ``replace`` an existing model (default true); ``report`` an HTML pa
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 from fseft.adaptation.adapt import CaseFiles, adapt
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.compute import choose_compute
-from fseft.errors import JobError, ModelError
+from fseft.errors import ModelError
 from fseft.features.source import FeatureSource
+from fseft.files import require_writable_folder
 from fseft.jobs.job import Parameters
+from fseft.jobs.outputs import check_outputs, files_of
 from fseft.models.adapted_model import AdaptedModel, check_name, describe, load_model, save_model
 from fseft.models.library import find_model, library_folder
 from fseft.models.versions import check_replaceable
@@ -40,12 +41,16 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
             "model-exists", f"There already is a model {folder.name!r}.", "Choose another name, or allow replacing."
         )
     check_replaceable(folder)
+    cases = [read_case(entry) for entry in parameters.each("cases")]
     report = parameters.optional_text("report")
+    # Learning takes minutes to hours: what cannot be written is told before, not after.
+    check_outputs([Path(report)] if report else [], files_of(cases))
+    require_writable_folder(folder)
     compute = choose_compute(parameters.text("device", "auto"))
     source = FeatureSource.of_backbone(parameters.text("backbone", "fseft-mini"), compute)
     model = adapt(
         name,
-        [read_case(entry) for entry in parameters.each("cases")],
+        cases,
         [read_structure(entry) for entry in parameters.each("structures")],
         source,
         parameters.text("method", "spatial-adapter"),
@@ -91,12 +96,4 @@ def read_settings(parameters: Parameters) -> AdaptationSettings:
     seed = parameters.integer("seed", 0)
     published = parameters.text("protocol", "default") == "published"
     settings = AdaptationSettings.published(seed) if published else AdaptationSettings(seed=seed)
-    overrides = parameters.raw("settings")
-    unknown = set(overrides) - {field.name for field in dataclasses.fields(settings)}
-    if unknown:
-        raise JobError(
-            "job-invalid",
-            f"Unknown settings: {', '.join(sorted(unknown))}.",
-            "See AdaptationSettings in the documentation for the names.",
-        )
-    return settings.replace(**overrides)
+    return settings.replace(**{"seed": seed, **parameters.raw("settings")})

@@ -13,16 +13,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from fseft.adaptation.adapt import CaseFiles, check_structures
+from fseft.adaptation.adapt import check_structures
 from fseft.errors import InputError
 from fseft.jobs.adapt_job import read_case, read_structure
 from fseft.jobs.job import Parameters
+from fseft.jobs.outputs import check_outputs, files_of
 from fseft.jobs.segment_job import read_query, run_segment
 from fseft.location.atlas import Proposal, propose
 from fseft.location.support import AtlasCase, Placed, load_atlas_cases
 from fseft.reporting import Reporter
 from fseft.scan.reading import read_scan
-from fseft.scan.writing import write_labelmap
+from fseft.scan.writing import checked_ending, write_labelmap
 from fseft.segmentation.segment import Query
 from fseft.structures import Structure
 
@@ -51,7 +52,9 @@ def run_propose(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     files = [read_case(entry) for entry in parameters.each("cases")]
     if not files:
         raise InputError("support-empty", "There is no annotated scan to propose from.", "Annotate at least one scan.")
-    _require_own_outputs(queries, files)
+    for query in queries:
+        checked_ending(query.output)
+    check_outputs([query.output for query in queries], [*(query.scan for query in queries), *files_of(files)])
     cases = load_atlas_cases(files, structures, reporter)
     reports = []
     for number, query in enumerate(queries):
@@ -101,21 +104,3 @@ def _by_model(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         ]
         scans.append({"name": report["name"], "output": report["output"], "structures": structures, "failed": []})
     return {"scans": scans}
-
-
-def _require_own_outputs(queries: list[Query], files: list[CaseFiles]) -> None:
-    """No output may meet another one, or overwrite what was given."""
-    outputs = [query.output.absolute() for query in queries]
-    given = {path.absolute() for case in files for path in (case.scan, case.annotation)}
-    given |= {query.scan.absolute() for query in queries}
-    for output in outputs:
-        if outputs.count(output) > 1:
-            raise InputError(
-                "output-twice",
-                f"Two proposals would be written to {output.name!r}.",
-                "Give every scan an output of its own.",
-            )
-        if output in given:
-            raise InputError(
-                "output-is-input", f"The proposal would overwrite {output.name!r}.", "Choose another output."
-            )

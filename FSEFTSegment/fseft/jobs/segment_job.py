@@ -12,12 +12,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fseft.adaptation.adapt import load_cases
+from fseft.adaptation.adapt import CaseFiles, load_cases
 from fseft.compute import choose_compute
 from fseft.errors import InputError
 from fseft.features.source import FeatureSource
 from fseft.jobs.adapt_job import read_case, read_structure
 from fseft.jobs.job import Parameters
+from fseft.jobs.outputs import check_outputs, files_of, outputs_of
 from fseft.location.support import load_atlas_cases
 from fseft.models.adapted_model import AdaptedModel, SizePrior, load_model, read_description
 from fseft.models.library import find_model
@@ -25,6 +26,7 @@ from fseft.priors.presets import require_preset
 from fseft.report.segment_report import write_segment_report
 from fseft.reporting import Reporter
 from fseft.segmentation.segment import Query, segment_files
+from fseft.structures import canonical_name
 from fseft.transduction.ways import Refining
 
 
@@ -35,14 +37,17 @@ def run_segment(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     queries = [read_query(entry) for entry in parameters.each("scans")]
     if not queries:
         raise InputError("no-scans", "There is no scan to segment.", "Name at least one scan.")
-    _require_distinct_outputs(queries)
+    page = parameters.optional_text("report")
+    check_outputs(
+        [*(path for query in queries for path in outputs_of(query)), *([Path(page)] if page else [])],
+        [*(query.scan for query in queries), *files_of(read_support(parameters))],
+    )
     compute = choose_compute(parameters.text("device", "auto"))
     source = FeatureSource.of_backbone(str(read_description(folder)["backbone"]), compute)
     model = load_model(folder, source.specification)
-    priors = {name: read_prior(name, entry) for name, entry in parameters.mapping("priors").items()}
+    priors = read_priors(parameters, model)
     refining = read_refining(parameters, model, source, reporter)
     reports = segment_files(queries, model, source, priors, parameters.flag("keep_largest"), reporter, refining)
-    page = parameters.optional_text("report")
     if page is not None:
         files = [(query.scan, query.series) for query in queries]
         write_segment_report(Path(page), model.name, reports, files, model.structures, reporter)
@@ -66,6 +71,11 @@ def _path(entry: Parameters, name: str) -> Path | None:
     return Path(text) if text else None
 
 
+def read_support(parameters: Parameters) -> list[CaseFiles]:
+    """The annotated scans that a job names for refinement."""
+    return [read_case(entry) for entry in Parameters(parameters.raw("support"), "support.").each("cases")]
+
+
 def read_refining(parameters: Parameters, model: AdaptedModel, source: FeatureSource, reporter: Reporter) -> Refining:
     """Whether and how to refine, with the annotated scans where the job names them.
 
@@ -74,8 +84,7 @@ def read_refining(parameters: Parameters, model: AdaptedModel, source: FeatureSo
             is wrong with the support set.
     """
     mode = parameters.text("refine", "off")
-    given = Parameters(parameters.raw("support"), "support.")
-    cases = [read_case(entry) for entry in given.each("cases")]
+    given, cases = Parameters(parameters.raw("support"), "support."), read_support(parameters)
     if mode == "off" or not cases:
         return Refining(mode)
     by_name = {structure.name: structure for structure in map(read_structure, given.each("structures"))}
@@ -92,6 +101,26 @@ def read_refining(parameters: Parameters, model: AdaptedModel, source: FeatureSo
     return Refining(mode, [entry.case for entry in load_cases(cases, structures, source, reporter)])
 
 
+def read_priors(parameters: Parameters, model: AdaptedModel) -> dict[str, SizePrior]:
+    """Size priors by the model's own names of its structures; other spellings of a name are understood.
+
+    Raises:
+        InputError: "prior-unknown-structure", and as :func:`read_prior`.
+    """
+    names = {structure.canonical: structure.name for structure in model.structures}
+    priors = {}
+    for given, entry in parameters.mapping("priors").items():
+        name = names.get(canonical_name(given))
+        if name is None:
+            raise InputError(
+                "prior-unknown-structure",
+                f"The model has no structure {given!r} whose volume could be expected.",
+                f"Its structures are: {', '.join(names.values())}.",
+            )
+        priors[name] = read_prior(name, entry)
+    return priors
+
+
 def read_prior(name: str, entry: Parameters) -> SizePrior:
     """A size prior that replaces the model's: edited, or a preset that was asked for.
 
@@ -106,18 +135,3 @@ def read_prior(name: str, entry: Parameters) -> SizePrior:
             "prior-invalid", f"The range {low}..{high} ml of {name!r} is not one.", "Give a lower and a higher volume."
         )
     return SizePrior((low + high) / 2, low, high, "edited")
-
-
-def _require_distinct_outputs(queries: list[Query]) -> None:
-    outputs = [query.output.absolute() for query in queries]
-    for query in queries:
-        if outputs.count(query.output.absolute()) > 1:
-            raise InputError(
-                "output-twice",
-                f"Two scans would be written to {query.output.name!r}.",
-                "Give every scan an output of its own.",
-            )
-        if query.output.absolute() == query.scan.absolute():
-            raise InputError(
-                "output-is-scan", f"The result would overwrite the scan {query.scan.name!r}.", "Choose another output."
-            )

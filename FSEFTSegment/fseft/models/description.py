@@ -12,9 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from fseft.errors import ModelError
+from fseft.models.members import wrong_member
 
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
+#: More than any description needs; a file that claims more is not one.
+MAX_DESCRIPTION_BYTES = 20_000_000
+#: Names that Windows keeps for devices, with or without an ending: a model has to be movable.
+_DEVICES = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 _NAME = re.compile(r"^[^\x00-\x1f/\\:*?\"<>|.][^\x00-\x1f/\\:*?\"<>|]{0,79}$")
 
 
@@ -24,11 +29,11 @@ def check_name(name: str) -> str:
     Raises:
         ModelError: "model-name-invalid".
     """
-    if not _NAME.match(name) or name.strip() != name:
+    if not _NAME.match(name) or name.strip() != name or name.endswith(".") or _DEVICES.match(name):
         raise ModelError(
             "model-name-invalid",
             f"{name!r} cannot be a model's name.",
-            'Use up to 80 letters, digits, spaces or dashes; none of / \\ : * ? " < > | and no dot first.',
+            'Use up to 80 letters, digits, spaces or dashes; none of / \\ : * ? " < > | and no dot first or last.',
         )
     return name
 
@@ -45,18 +50,25 @@ def read_description(folder: Path) -> dict[str, Any]:
             "model-missing", f"There is no adapted model at {folder.name!r}.", "Choose one from 'fseft models list'."
         )
     try:
+        if path.stat().st_size > MAX_DESCRIPTION_BYTES:
+            raise ValueError(f"{MODEL_FILE} is too large")
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != "fseft-model":
-            raise ValueError("not an adapted model")
+        if not isinstance(content, dict) or content.get("format") != "fseft-model":
+            raise ValueError(f"{MODEL_FILE} does not describe an adapted model")
         version, stored = int(content["version"]), content["checksum"]
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise damaged(folder, str(problem)) from problem
+    except KeyError as problem:
+        raise damaged(folder, f"{MODEL_FILE} lacks {problem}") from problem
+    except (OSError, ValueError, TypeError, RecursionError) as problem:
+        raise damaged(folder, str(problem) if str(problem) else type(problem).__name__) from problem
     if version != 1:
         raise ModelError(
             "model-newer", f"The model {folder.name!r} was made by a newer FSEFT (format {version}).", "Update FSEFT."
         )
     if stored != checksum_of(content):
         raise damaged(folder, "model.json was changed after the model was made")
+    wrong = wrong_member(content)
+    if wrong:
+        raise damaged(folder, f"in {MODEL_FILE}, {wrong} is missing or not what it should be")
     return dict(content)
 
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import shutil
 import stat
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fseft.errors import ModelError
-from fseft.files import home, recover_folder, recover_folders, replace_folder, replace_whole
-from fseft.models.description import MODEL_FILE, WEIGHTS_FILE, check_name, read_description
-from fseft.models.versions import keep_versions
+from fseft.errors import ModelError, ResourceError
+from fseft.files import home, recover_folder, recover_folders, replace_folder, replace_whole, scratch_folder
+from fseft.models.description import (
+    MAX_DESCRIPTION_BYTES,
+    MODEL_FILE,
+    WEIGHTS_FILE,
+    check_name,
+    read_description,
+)
+from fseft.models.versions import check_weights, keep_versions
 
 MAX_ARCHIVE_BYTES = 2_000_000_000
 
@@ -55,9 +62,9 @@ def find_model(name_or_path: str) -> Path:
     """
     path = Path(name_or_path)
     recover_folder(path)
-    if (path / MODEL_FILE).is_file():
+    if name_or_path and (path / MODEL_FILE).is_file():
         return path
-    named = library_folder() / path.name
+    named = library_folder() / (path.name or "-")
     recover_folder(named)
     if path.name == name_or_path and (named / MODEL_FILE).is_file():
         return named
@@ -76,7 +83,7 @@ def export_model(name_or_path: str, archive: Path) -> None:
         ModelError: when the model is missing or damaged.
     """
     folder = find_model(name_or_path)
-    read_description(folder)
+    check_weights(folder, read_description(folder))
     with replace_whole(archive) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as bundle:
         for name in (MODEL_FILE, WEIGHTS_FILE):
             bundle.write(folder / name, name)
@@ -96,24 +103,26 @@ def import_model(archive: Path, name: str | None = None, replace: bool = False) 
     Raises:
         ModelError: "archive-invalid", "model-damaged", "model-exists".
     """
-    root = library_folder()
-    root.mkdir(parents=True, exist_ok=True)
-    with replace_folder(root / ".import") as partial:
-        _unpack(archive, partial)
-        description = read_description(partial)
-        target = root / check_name(name or str(description["name"]))
-    if target.exists() and not replace:
-        shutil.rmtree(root / ".import", ignore_errors=True)
-        raise ModelError(
-            "model-exists",
-            f"The library already has a model {target.name!r}.",
-            "Import it under another name, or allow replacing.",
-        )
-    with replace_folder(target) as partial:
-        keep_versions(target, partial)
-        for part in (root / ".import").iterdir():
-            shutil.move(part, partial / part.name)
-    shutil.rmtree(root / ".import", ignore_errors=True)
+    with scratch_folder(library_folder()) as unpacked:
+        _unpack(archive, unpacked)
+        try:
+            description = read_description(unpacked)
+            check_weights(unpacked, description)
+        except ModelError as problem:
+            # The folder's name is of no use to anybody; the archive's is.
+            message = problem.message.replace(repr(unpacked.name), f"in {archive.name}")
+            raise ModelError(problem.code, message, problem.hint) from problem
+        target = library_folder() / check_name(str(description["name"]) if name is None else name)
+        if target.exists() and not replace:
+            raise ModelError(
+                "model-exists",
+                f"The library already has a model {target.name!r}.",
+                "Import it under another name, or allow replacing.",
+            )
+        with replace_folder(target) as partial:
+            keep_versions(target, partial)
+            for part in unpacked.iterdir():
+                shutil.move(part, partial / part.name)
     return target
 
 
@@ -122,11 +131,19 @@ def remove_model(name: str) -> None:
 
     Raises:
         ModelError: "model-missing".
+        ResourceError: "cannot-remove".
     """
     folder = library_folder() / check_name(name)
     if not folder.is_dir():
         raise ModelError("model-missing", f"The library has no model {name!r}.", "See 'fseft models list'.")
-    shutil.rmtree(folder)
+    try:
+        shutil.rmtree(folder)
+    except OSError as problem:
+        raise ResourceError(
+            "cannot-remove",
+            f"The model {name!r} could not be removed: {problem.strerror or problem}.",
+            "Close what uses it, or check that you may write to the library's folder.",
+        ) from problem
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -137,9 +154,14 @@ def _unpack(archive: Path, folder: Path) -> None:
             for name in (MODEL_FILE, WEIGHTS_FILE):
                 info = members.get(name)
                 regular = info is not None and not stat.S_ISLNK(info.external_attr >> 16)
-                if info is None or not regular or info.file_size > MAX_ARCHIVE_BYTES:
+                limit = MAX_DESCRIPTION_BYTES if name == MODEL_FILE else MAX_ARCHIVE_BYTES
+                if info is None or not regular or info.file_size > limit:
                     raise ModelError("archive-invalid", f"{archive.name} does not hold an adapted model.", invalid)
                 with bundle.open(info) as source, (folder / name).open("wb") as sink:
                     shutil.copyfileobj(source, sink)
-    except (OSError, zipfile.BadZipFile) as problem:
-        raise ModelError("archive-invalid", f"{archive.name} cannot be read: {problem}.", invalid) from problem
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, ValueError) as problem:
+        # RuntimeError: encrypted, or compressed in a way that is not known here.
+        why = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+        raise ModelError(
+            "archive-invalid", f"{archive.name} cannot be read: {why.rstrip('.') or 'it is damaged'}.", invalid
+        ) from problem

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from fseft.files import recover_folder, replace_folder
 from fseft.models.description import MODEL_FILE, WEIGHTS_FILE, damaged, read_description
 
 VERSIONS_FOLDER = "versions"
+#: What a model's folder may hold: anything else is the user's, and replacing the folder would delete it.
+_OWN = {MODEL_FILE, WEIGHTS_FILE, VERSIONS_FOLDER, ".DS_Store", "Thumbs.db", "desktop.ini"}
 #: The oldest go when there are more.
 MAX_VERSIONS = 10
 
@@ -74,14 +77,22 @@ def keep_versions(folder: Path, partial: Path) -> None:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuse to replace a folder that is not a model's.
+    """Refuse to replace a folder that is not a model's, or that holds something besides a model.
 
     Raises:
-        ModelError: "folder-not-a-model".
+        ModelError: "folder-not-a-model", "folder-holds-more".
     """
     if not folder.exists():
         return
-    if folder.is_dir() and ((folder / MODEL_FILE).exists() or not any(folder.iterdir())):
+    inside = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    if folder.is_dir() and (MODEL_FILE in inside or not inside):
+        strange = sorted(inside - _OWN)
+        if strange:
+            raise ModelError(
+                "folder-holds-more",
+                f"{folder.name!r} holds {strange[0]!r} besides a model, and a model would replace all of it.",
+                "Move that elsewhere, or choose a folder that does not exist yet.",
+            )
         return
     raise ModelError(
         "folder-not-a-model",
@@ -110,12 +121,21 @@ def roll_back(folder: Path, version: str | None = None) -> ModelVersion:
     wanted = _find(folder, version)
     if wanted.description is None:
         raise damaged(wanted.folder, wanted.problem)
-    if _sha256(wanted.folder / WEIGHTS_FILE) != wanted.description["weights_sha256"]:
-        raise damaged(wanted.folder, "its weights are missing or fail their checksum")
+    check_weights(wanted.folder, wanted.description)
     with replace_folder(folder) as partial:
         _link_model(wanted.folder, partial)
         _carry_over(folder, partial, leave_out=int(wanted.id))
     return wanted
+
+
+def check_weights(folder: Path, description: Mapping[str, Any]) -> None:
+    """Check a model's weights against its description, without torch.
+
+    Raises:
+        ModelError: "model-damaged".
+    """
+    if _sha256(folder / WEIGHTS_FILE) != description["weights_sha256"]:
+        raise damaged(folder, "its weights are missing or fail their checksum")
 
 
 def _find(folder: Path, version: str | None) -> ModelVersion:

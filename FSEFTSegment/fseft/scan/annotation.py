@@ -31,6 +31,7 @@ __all__ = [
 
 #: More different values than any anatomical atlas has: an image, not a labelmap.
 MOST_LABELS = 1000
+_SHOWN = 8  # names in a message
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,7 @@ def read_annotation(
     else:
         labels, covered = _labels_by_value(array, values, structures, path.name, others)
     if not labels.any():
-        raise AnnotationError(
-            "annotation-empty",
-            f"{path.name} holds no label: every voxel is background.",
-            "Annotate at least one structure, or leave this case out.",
-        )
+        raise _empty(path.name, segments, values, structures)
     labels, reached = _on_grid(labels, geometry, scan.geometry, bool(segments), path.name, reporter)
     mask = reached
     if sparse is not None:
@@ -159,6 +156,24 @@ def _present_values(array: np.ndarray, geometry: Geometry, scan: Scan, what: str
     if len(values) > MOST_LABELS:
         raise _not_labels(what, f"there are {len(values)} different ones, as in an image")
     return values
+
+
+def _empty(
+    what: str, segments: Sequence[Segment], values: np.ndarray, structures: Sequence[Structure] | None
+) -> AnnotationError:
+    """Nothing is drawn at all, or nothing of what was looked for: two different mistakes."""
+    hint = "Annotate at least one structure, or leave this case out."
+    if not len(values) or not structures:
+        return AnnotationError("annotation-empty", f"{what} holds no label: every voxel is background.", hint)
+    if segments:
+        there = "its segments are " + ", ".join(segment.name for segment in segments[:_SHOWN])
+        wanted = ", ".join(s.name for s in structures[:_SHOWN])
+    else:
+        there = "its values are " + ", ".join(str(value) for value in values[:_SHOWN])
+        wanted = ", ".join(f"{s.name} ({s.value})" for s in structures[:_SHOWN])
+    return AnnotationError(
+        "annotation-empty", f"{what} shows none of: {wanted}; {there}.", f"Check names and values. {hint}"
+    )
 
 
 def _not_labels(what: str, why: str) -> AnnotationError:

@@ -231,7 +231,7 @@ def _check_exists(path: Path) -> None:
     if not path.exists():
         raise ScanError(
             "scan-missing",
-            f"There is no file or folder {path.name} in {path.parent}.",
+            f"There is no file or folder {path.name} in {path.absolute().parent}.",
             "Check the path; the file may have been moved or renamed.",
         )
 

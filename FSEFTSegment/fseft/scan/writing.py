@@ -56,7 +56,7 @@ def write_labelmap(
     """
     if labels.shape != geometry.array_shape:
         raise ValueError(f"labels {labels.shape} are not on the grid {geometry.array_shape}")
-    ending = _checked_ending(path, overwrite)
+    ending = checked_ending(path, overwrite)
     low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, 0)
     if low < 0 or high > 65535:
         raise ValueError(f"label values run from {low} to {high}, not within 0..65535")
@@ -75,7 +75,7 @@ def write_scan(scan: Scan, path: Path, overwrite: bool = True) -> None:
         InputError: "output-format", "output-exists".
         ResourceError: "disk-full", "cannot-write".
     """
-    _checked_ending(path, overwrite)
+    checked_ending(path, overwrite)
     _write(scan.geometry.image_of(scan.hounsfield), path)
 
 
@@ -125,7 +125,12 @@ def _extents(labels: np.ndarray) -> dict[int, tuple[int, int, int, int, int, int
     return {value: (e[0], e[1], e[2], e[3], e[4], e[5]) for value, e in found.items()}
 
 
-def _checked_ending(path: Path, overwrite: bool) -> str:
+def checked_ending(path: Path, overwrite: bool = True) -> str:
+    """The ending that chooses the format.
+
+    Raises:
+        InputError: "output-format", "output-exists".
+    """
     ending = ending_of(path)
     if ending not in WRITABLE_ENDINGS:
         raise InputError(
