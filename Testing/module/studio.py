@@ -93,6 +93,7 @@ class Studio:
         for suffix, palette in self.palettes.items():
             self.app.setPalette(palette)
             self.session.notify("cases")
+            self.settle()
             # The curve is drawn once, in the colours of that moment.
             self.screen.adapt.job_view._points = 0
             self.screen.adapt.job_view.refresh()

@@ -80,11 +80,12 @@ def adapt_section(studio: Studio, method: str, say: Say) -> None:
     ui.nameEdit.textEdited.emit(ui.nameEdit.text)
     choose(ui.methodCombo, method)
     choose(ui.deviceCombo, "cpu")
-    session.state.choose("validate", True)
+    if not ui.validateCheck.checked:
+        ui.validateCheck.click()
     say("adapting")
     ui.adaptButton.click()
     activity = session.activity("adapt")
-    while len(activity.job.metrics) < 25 and activity.is_active:
+    while activity.is_active and sum(metric.get("name") == "loss" for metric in activity.job.metrics) < 15:
         studio.settle(0.1)
     studio.shoot_whole("2-adapting", screen.ui.adaptSection)
     studio.wait()

@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from FSEFTSegmentLib.mrml.centres import centre_of_segment
 from FSEFTSegmentLib.mrml.results import show_before
 from FSEFTSegmentLib.panels.card import millilitres
-from FSEFTSegmentLib.panels.common import WARNING_COLOR, fit_height, read_only_item, set_columns, silenced
+from FSEFTSegmentLib.panels.common import WARNING_COLOR, read_only_item, set_columns, silenced
 from FSEFTSegmentLib.segmentation import flag_text, refinement_of
 from FSEFTSegmentLib.session import Session
 from FSEFTSegmentLib.state import Result
@@ -22,7 +22,8 @@ from FSEFTSegmentLib.state import Result
 MARK = "▲ "
 
 
-def _marked(text: str) -> str:
+def _marked(flags: Sequence[str]) -> str:
+    text = "; ".join(flags)
     return f"{MARK}{text[:1].upper()}{text[1:]}"
 
 
@@ -100,16 +101,28 @@ class ResultTable:
                 self._fill_row(position, content)
             if 0 <= row < len(self.rows):
                 self.table.setCurrentCell(row, 0)
-        fit_height(self.table, 3, 12)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Long words get a second line; the table is as high as its rows, within limits."""
+        metrics, width = self.table.fontMetrics(), max(300, self.table.viewport().width)
+        height = 28
+        for position, row in enumerate(self.rows):
+            # Bold letters are wider than those measured.
+            lines = 1 + (1.12 * metrics.boundingRect(row.text).width() > width - 12)
+            self.table.setRowHeight(position, 24 if lines == 1 else 40)
+            height += self.table.rowHeight(position)
+        self.table.minimumHeight = self.table.maximumHeight = min(max(height, 100), 320)
 
     def _rows_of(self, result: Result) -> list[_Row]:
         scan = self.session.state.result_node(result, "scan")
         rows = [_Row(result, "", text=scan.GetName() if scan is not None else _("(removed)"))]
-        rows += [_Row(result, "", text=_marked(flag_text(flag))) for flag in result.report.get("flags", [])]
+        whole = tuple(flag_text(flag) for flag in result.report.get("flags", []))
+        rows += [_Row(result, "", text=_marked(whole))] if whole else []
         for entry in result.report.get("structures", []):
             name, flags = str(entry["name"]), tuple(flag_text(flag) for flag in entry.get("flags", []))
             rows.append(_Row(result, name, entry, flags=flags))
-            rows += [_Row(result, name, text=_marked(flag)) for flag in flags]
+            rows += [_Row(result, name, text=_marked(flags))] if flags else []
         return rows
 
     def _fill_row(self, position: int, row: _Row) -> None:
