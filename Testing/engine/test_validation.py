@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CPU, STRUCTURES
+from conftest import CPU, STRUCTURES, make_scan
 from fseft.adaptation.adapt import adapt, load_cases
 from fseft.adaptation.support import SupportCase
 from fseft.adapters.initialisation import make_adapter
@@ -17,10 +17,15 @@ from fseft.adapters.registry import find_method
 from fseft.cli.main import main
 from fseft.errors import Cancelled, InputError
 from fseft.features.source import FeatureSource
+from fseft.quality.confidence import LOW_CONFIDENCE_FLAG
 from fseft.quality.predicted_dice import Calibration
 from fseft.reporting import Reporter
+from fseft.segmentation.report import make_report
 from fseft.segmentation.scoring import score_volume
+from fseft.segmentation.segment import segment_scan
 from fseft.structures import Structure
+from fseft.validation import atlas_row
+from fseft.validation.atlas_row import with_atlas
 from fseft.validation.choice import choose, worse_than_zero_shot
 from fseft.validation.folds import case_folds, slice_folds
 from fseft.validation.network_prediction import predict_on_network
@@ -255,3 +260,49 @@ def test_commands_print_the_table_and_the_verdict(
     assert shown["quality"]["typicality"]["threshold"] > 0
     assert main(["--quiet", "validate", *common, "--method", "magic"]) == 2
     assert "method-unknown" in capsys.readouterr().err
+
+
+def test_the_atlas_stands_beside_the_methods_and_is_never_chosen(
+    tmp_path: Path, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write_cases(tmp_path, (0, 1))
+    loaded = [entry.case for entry in load_cases(files, STRUCTURES, source)]
+    judged = validate(STRUCTURES, loaded, source, QUICK, methods=["linear-probe"])
+    figures = {"ball": [(0.99, 0.98, 0.1), (0.97, 0.96, 0.3)], "rod": [(0.0, 0.0, 5.0)]}
+    monkeypatch.setattr(atlas_row, "leave_one_out_atlas", lambda *_: figures)
+    found = with_atlas(judged, files, STRUCTURES)
+    assert found.better == ("ball",)
+    assert found.validation.chosen == "linear-probe"
+    assert found.validation.table["atlas"]["ball"].dice == pytest.approx(0.98)
+    assert found.validation.table["atlas"]["ball"].volume_error_ml == pytest.approx(0.2)
+    assert "find ball better" in found.validation.advice
+    record = json.loads(json.dumps(found.validation.as_json(), allow_nan=False))
+    assert record["compared"] == ["zero-shot", "atlas"]
+    monkeypatch.setattr(atlas_row, "leave_one_out_atlas", lambda *_: {"ball": [], "rod": []})
+    nothing = with_atlas(judged, files, STRUCTURES)  # one case, or none that registers
+    assert nothing.better == ()
+    assert nothing.validation.advice == judged.advice
+    assert nothing.validation.table["atlas"]["ball"].cases == 0
+
+
+def test_a_calibrated_model_flags_by_predicted_dice_and_another_by_confidence(
+    tmp_path: Path, source: FeatureSource
+) -> None:
+    model = adapt("m", write_cases(tmp_path, (0, 1)), STRUCTURES, source, "linear-probe", QUICK, validated=True)
+    scan = make_scan(5)[0]
+    result = segment_scan(scan, model, source)
+    unsure = [replace(confidence, low_boundary_share=1.0) for confidence in result.confidence]
+    result = replace(result, confidence=unsure)
+
+    def flags(calibration: Calibration | None) -> list[str]:
+        record = {**model.validation, "calibration": None if calibration is None else calibration.as_json()}
+        report = make_report("s", replace(model, validation=record), result, {}, {})
+        return list(report["structures"][0]["flags"])
+
+    learnt = Calibration.from_json(model.validation["calibration"])
+    assert learnt is not None
+    poor = replace(learnt, slope=0.0, intercept=0.4, offsets={})
+    good = replace(learnt, slope=0.0, intercept=0.9, offsets={})
+    assert any("likely poor (predicted Dice 0.40)" in flag for flag in flags(poor))
+    assert not any("likely poor" in flag or flag == LOW_CONFIDENCE_FLAG for flag in flags(good))
+    assert LOW_CONFIDENCE_FLAG in flags(None)

@@ -25,7 +25,8 @@ slices are held out instead. Scores are of the backbone's grid.
 
 Examples:
   fseft validate --folder Dataset001/
-  fseft validate --csv cases.csv --method linear-probe --method spatial-adapter --json"""
+  fseft validate --csv cases.csv --method linear-probe --method spatial-adapter --json
+  fseft validate --folder Dataset001/ --method spatial-adapter --atlas"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_support_arguments(parser)
     parser.add_argument(
         "--method", action="append", help="a method to test, repeated; default: all that can learn these structures"
+    )
+    parser.add_argument(
+        "--atlas", action="store_true", help="compare with annotations carried over by registration, 10 s a pair"
     )
     add_training_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -45,7 +49,13 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from fseft.jobs.kinds import run_job
 
     cases, structures = collect_support_set(options)
-    parameters = {"cases": cases, "structures": structures, "methods": options.method, **training_parameters(options)}
+    parameters = {
+        "cases": cases,
+        "structures": structures,
+        "methods": options.method,
+        "atlas": options.atlas,
+        **training_parameters(options),
+    }
     result = run_job(Job("validate", parameters), reporter)
     if options.json:
         print(json.dumps(result, indent=1))

@@ -1,7 +1,8 @@
 """The job "validate".
 
 Parameters: ``cases``, ``structures``, ``backbone``, ``protocol``, ``settings``, ``device`` and ``seed`` as in the job
-"adapt"; ``methods`` to test, or null for all that can learn these structures.
+"adapt"; ``methods`` to test, or null for all that can learn these structures; ``atlas`` whether to compare with
+annotations carried over by registration (default false: every case is registered to every other one).
 
 Result: the record that a model keeps, see :class:`fseft.validation.record.Validation`, and ``shots``.
 """
@@ -16,6 +17,7 @@ from fseft.features.source import FeatureSource
 from fseft.jobs.adapt_job import read_case, read_settings, read_structure
 from fseft.jobs.job import Parameters
 from fseft.reporting import Reporter
+from fseft.validation.atlas_row import with_atlas
 from fseft.validation.validate import validate
 
 
@@ -26,6 +28,9 @@ def run_validate(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     settings, methods = read_settings(parameters), parameters.names("methods") or None
     compute = choose_compute(parameters.text("device", "auto"))
     source = FeatureSource.of_backbone(parameters.text("backbone", "fseft-mini"), compute)
-    loaded = load_cases([read_case(entry) for entry in parameters.each("cases")], structures, source, reporter)
+    cases = [read_case(entry) for entry in parameters.each("cases")]
+    loaded = load_cases(cases, structures, source, reporter)
     judged = validate(structures, [entry.case for entry in loaded], source, settings, reporter, methods)
+    if parameters.flag("atlas"):
+        judged = with_atlas(judged, cases, structures, reporter).validation
     return {"shots": len(loaded), **judged.as_json()}

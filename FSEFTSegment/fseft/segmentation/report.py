@@ -41,11 +41,14 @@ def make_report(
     for position, (structure, size) in enumerate(zip(model.structures, result.sizes, strict=True)):
         prior, confidence = priors.get(structure.name), result.confidence[position]
         outcome = result.outcomes[position] if result.outcomes else None
+        predicted = calibration.predict(structure.name, confidence.expected_dice) if calibration else None
+        # What leave-one-out taught about this model's confidence tells good from poor better than confidence alone,
+        # which is raised for most results: it speaks where there is nothing better.
+        trust = predicted.flag if predicted is not None else confidence.flag
         flags = flags_of(size, prior)
-        flags += [flag for flag in (confidence.flag, sides.get(structure.name)) if flag]
+        flags += [flag for flag in (trust if size.voxels else None, sides.get(structure.name)) if flag]
         if outcome is not None and outcome.action == "refused":
             flags.append(f"not refined: {outcome.why}")
-        predicted = calibration.predict(structure.name, confidence.expected_dice) if calibration else None
         structures.append(
             {
                 "name": structure.name,
