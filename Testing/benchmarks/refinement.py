@@ -1,0 +1,212 @@
+"""Refinement on OpenKBP's few_shot pool: off, default, by location and as published, on whole scans and on cut ones.
+
+    python Testing/benchmarks/refinement.py --shots 1 5 --seeds 0 1 --output benchmark-output
+
+A cut scan ends in the middle of the parotids: everything above is taken away before features are computed, so most
+structures are shown in part. Dice and volume error per structure on the native grid; support sets and queries are
+those of ``few_shot.py``. One adapter per support set serves all rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from few_shot import POOL, Case, load_pool, read_pool, score, supports  # puts the engine on the path
+from fseft.adaptation.adapt import make_trained_adapter
+from fseft.adaptation.settings import AdaptationSettings
+from fseft.adapters.registry import METHODS
+from fseft.backbones.library import find_backbone
+from fseft.compute import choose_compute, use_threads
+from fseft.features.source import FeatureSource
+from fseft.files import replace_whole
+from fseft.models.adapted_model import AdaptedModel, SizePrior
+from fseft.priors.from_support import prior_from_volumes
+from fseft.scan.annotation import Annotation, structures_from_json
+from fseft.scan.geometry import Geometry
+from fseft.scan.scan import Scan
+from fseft.segmentation.segment import segment_scan
+from fseft.segmentation.volumes import measure
+from fseft.structures import Structure
+from fseft.transduction.ways import Refining
+
+CUT_AT = ("RightParotid", "LeftParotid")  # a cut scan ends at the middle of whichever it has
+
+
+@dataclass(frozen=True)
+class Query:
+    """A scan to segment and what it should be."""
+
+    scan: Scan
+    annotation: Annotation
+
+
+def cut(query: Query) -> Query:
+    """The scan below the middle of its parotids, with its labels."""
+    values = [s.value for s in query.annotation.structures if s.name in CUT_AT]
+    planes = np.flatnonzero(np.isin(query.annotation.labels, values).any(axis=(1, 2)))
+    if not planes.size:
+        raise SystemExit(f"{query.scan.name} has no parotid to cut through.")
+    upwards = query.scan.geometry.direction[8] > 0
+    middle = int(planes.mean())
+    keep = slice(0, middle) if upwards else slice(middle, query.scan.geometry.size[2])
+    whole = query.scan.geometry
+    origin = tuple(float(v) for v in whole.to_world(np.array([[0, 0, keep.start]]))[0])
+    geometry = Geometry((*whole.size[:2], keep.stop - keep.start), whole.spacing, origin, whole.direction)  # type: ignore[arg-type]
+    scan = Scan(query.scan.hounsfield[keep].copy(), geometry, f"{query.scan.name} cut")
+    return Query(scan, Annotation(query.annotation.labels[keep].copy(), query.annotation.structures))
+
+
+def size_priors(support: Sequence[Case], structures: Sequence[Structure]) -> dict[str, SizePrior]:
+    """As adaptation makes them: from annotations that their scans do not cut."""
+    volumes: dict[str, list[float]] = {s.name: [] for s in structures}
+    for case in support:
+        there = {s.name: s.value for s in case.annotation.structures}
+        sizes = measure(case.annotation.labels, list(there.values()), case.scan.geometry)
+        for name, size in zip(there, sizes, strict=True):
+            if size.voxels and not size.cut_by_border:
+                volumes[name].append(size.volume_ml)
+    made = {name: prior_from_volumes(values) for name, values in volumes.items()}
+    return {name: prior for name, prior in made.items() if prior is not None}
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """All support sets, ways and queries."""
+    use_threads()
+    source = FeatureSource(find_backbone("fseft-mini"), choose_compute(options.device))
+    structures = structures_from_json(POOL / "pt_109.json")
+    everyone = list(read_pool(structures, options.queries + options.pool))
+    pool = load_pool(source, structures, options.pool)
+    whole = [Query(*pair) for pair in everyone[options.pool :]]
+    scenes = {"whole": whole, "cut": [cut(query) for query in whole]}
+    result: dict[str, Any] = {"structures": [s.name for s in structures], "rows": []}
+    for k in options.shots:
+        for seed, support in supports(pool, k, options.seeds):
+            settings = AdaptationSettings(seed=seed)
+            adapter, _ = make_trained_adapter(
+                METHODS[options.method], structures, [c.support for c in support], source, settings, source.compute
+            )
+            model = AdaptedModel(
+                "benchmark", tuple(structures), options.method, source.specification.id,
+                source.specification.weights_sha256, adapter, k, size_priors(support, structures),
+                {"settings": vars(settings)},
+            )  # fmt: skip
+            for way in options.ways:
+                for scene, queries in scenes.items():
+                    row = measure_row(way, model, queries, support, source)
+                    result["rows"].append({"way": way, "scans": scene, "shots": k, "seed": seed, **row})
+                    mean = np.nanmean([v["dice"] for scan in row["scores"] for v in scan.values()])
+                    print(f"{way:9} {scene:6} k={k} seed={seed} mean Dice {mean:.3f}  {row['seconds']:.1f} s a scan",
+                          flush=True)  # fmt: skip
+                    write(result, options.output)  # after every row: a run that is cut short is not lost
+    return result
+
+
+def measure_row(
+    way: str, model: AdaptedModel, queries: Sequence[Query], support: Sequence[Case], source: FeatureSource
+) -> dict[str, Any]:
+    """Segment every query in one way."""
+    refining = Refining(
+        way,
+        [case.support for case in support] if way in ("default", "paper") else (),
+        [case.atlas for case in support] if way == "location" else (),
+    )
+    scores, seconds, acted = [], [], 0
+    for query in queries:
+        clock = time.monotonic()
+        found = segment_scan(query.scan, model, source, refining=refining)
+        seconds.append(found.seconds.get("refinement", time.monotonic() - clock))
+        acted += sum(outcome.action == "refined" for outcome in found.outcomes)
+        scores.append(compare(found.labels, query, model.structures))
+    return {"scores": scores, "seconds": float(np.mean(seconds)), "acted": acted}
+
+
+def compare(labels: np.ndarray, query: Query, structures: Sequence[Structure]) -> dict[str, dict[str, float]]:
+    """Dice and volumes per structure that the query shows."""
+    position = np.zeros(int(max(s.value for s in structures)) + 1, dtype=np.uint8)
+    for number, structure in enumerate(structures, start=1):
+        position[structure.value] = number
+    dice = score(query, position[labels], structures)
+    ml = query.scan.geometry.voxel_volume_ml
+    values = {s.name: s.value for s in structures}
+    compared = {}
+    for name, (value, _) in dice.items():
+        true = float((query.annotation.labels == values[name]).sum()) * ml
+        if true > 0:
+            compared[name] = {"dice": value, "ml": float((labels == values[name]).sum()) * ml, "true_ml": true}
+    return compared
+
+
+def tables(result: dict[str, Any]) -> str:
+    """Dice and relative volume error by scans, shots and way."""
+    lines = []
+    for scene in ("whole", "cut"):
+        for title, figure in (("Dice", dice_of), ("mean absolute volume error, %", volume_error_of)):
+            lines += [f"{scene} scans: {title}", ""]
+            lines += ["| shots | refinement | " + " | ".join(result["structures"]) + " | mean |"]
+            lines += ["|---" * (len(result["structures"]) + 3) + "|"]
+            rows = [row for row in result["rows"] if row["scans"] == scene]
+            for key in dict.fromkeys((row["shots"], row["way"]) for row in rows):
+                scans = [s for row in rows if (row["shots"], row["way"]) == key for s in row["scores"]]
+                cells = [figure([s[name] for s in scans if name in s]) for name in result["structures"]]
+                lines.append(
+                    f"| {key[0]} | {key[1]} | " + " | ".join([*map(cell, cells), cell(np.nanmean(cells))]) + " |"
+                )
+            lines.append("")
+    return "\n".join(lines)
+
+
+def dice_of(entries: Sequence[dict[str, float]]) -> float:
+    """Mean Dice."""
+    return float(np.mean([e["dice"] for e in entries])) if entries else float("nan")
+
+
+def volume_error_of(entries: Sequence[dict[str, float]]) -> float:
+    """Mean absolute volume error in per cent of the true volume."""
+    return (
+        float(np.mean([100 * abs(e["ml"] - e["true_ml"]) / e["true_ml"] for e in entries])) if entries else float("nan")
+    )
+
+
+def cell(value: float) -> str:
+    """A figure of a table."""
+    if np.isnan(value):
+        return "-"
+    return f"{value:.3f}" if value <= 1 else f"{value:.0f}"
+
+
+def write(result: dict[str, Any], folder: Path) -> str:
+    """Write all figures and the tables; returns the tables."""
+    text = tables(result)
+    for name, content in (("refinement.json", json.dumps(result, indent=1)), ("refinement.md", text)):
+        with replace_whole(folder / name) as partial:
+            partial.write_text(content, encoding="utf-8")
+    return text
+
+
+def main() -> None:
+    """Parse arguments, run, print and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--queries", type=int, default=4)
+    parser.add_argument("--pool", type=int, default=6, help="cases that support sets are drawn from")
+    parser.add_argument("--method", default="linear-probe")
+    parser.add_argument("--ways", nargs="+", default=["off", "default", "location", "paper"])
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--output", type=Path, default=Path("benchmark-output"))
+    options = parser.parse_args()
+    if not POOL.is_dir():
+        sys.exit(f"This benchmark needs the OpenKBP cases in {POOL.name}/, which are not here.")
+    print("\n" + write(run(options), options.output))
+
+
+if __name__ == "__main__":
+    main()
