@@ -182,7 +182,7 @@ def test_putting_the_module_away_ends_jobs_first_and_leaves_no_dialog(screen, sc
 
 def test_a_tall_window_does_not_stretch_the_sections(screen):
     heights = []
-    for height in (1300, 2600):
+    for height in (1800, 2800):
         screen.window.geometry = qt.QRect(0, 0, 480, height)
         for _ in range(5):
             slicer.app.processEvents()

@@ -24,10 +24,26 @@ from screen_kit import VALIDATED, click, finish, menu_texts  # noqa: E402
 
 def write_model(folder, method, created):
     weights = f"weights of {method}".encode()
+    prior = {
+        "low_ml": 10.0,
+        "high_ml": 20.0,
+        "mean_ml": 15.0,
+        "volumes_ml": [12.0, 18.0],
+        "source": "2 annotated scans",
+    }
     content = {
-        **VALIDATED, "format": "fseft-model", "version": 1, "name": "mine", "method": method, "created": created,
-        "shots": 2, "weights_sha256": hashlib.sha256(weights).hexdigest(),
-    }  # fmt: skip
+        **VALIDATED,
+        "priors": {"structure 1": prior},
+        "format": "fseft-model",
+        "version": 1,
+        "name": "mine",
+        "method": method,
+        "created": created,
+        "shots": 2,
+        "backbone": "fseft-mini",
+        "backbone_sha256": "0" * 64,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    }
     folder.mkdir(parents=True)
     (folder / "model.json").write_text(json.dumps({**content, "checksum": checksum_of(content)}), encoding="utf-8")
     (folder / "weights.safetensors").write_bytes(weights)
