@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 import fseft
-from fseft.errors import FseftError, JobError, ResourceError
+from fseft.errors import Cancelled, FseftError, JobError, ResourceError
 from fseft.jobs.cancellation import CancelWatch
 from fseft.jobs.events import EventReporter, EventWriter
 from fseft.jobs.job import Job
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(job: Job, writer: EventWriter) -> int:
-    watch = CancelWatch(job.cancel_file, job.parent_pid)
+    watch = CancelWatch(job.cancel_file, job.parent_pid, last_words=lambda: _say(writer, Cancelled()))
     try:
         _be_considerate()
         # Imported late: the watch must already be running while torch takes its seconds to load.
@@ -51,8 +51,12 @@ def report_error(writer: EventWriter, problem: BaseException) -> int:
     """Write an exception as an error event; returns the exit code."""
     details = "".join(traceback.format_exception(problem))
     known = as_fseft_error(problem)
-    writer.write("error", code=known.code, message=known.message, hint=known.hint, details=details)
+    _say(writer, known, details)
     return known.exit_code
+
+
+def _say(writer: EventWriter, known: FseftError, details: str = "") -> None:
+    writer.write("error", code=known.code, message=known.message, hint=known.hint, details=details)
 
 
 def as_fseft_error(problem: BaseException) -> FseftError:
@@ -94,5 +98,13 @@ def _private_stdout() -> TextIO:
     return events
 
 
+def _leave(code: int) -> None:
+    """End the process; a cancelled one at once, since unloading the libraries takes them part of a second."""
+    if code == Cancelled.exit_code:
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _leave(main(sys.argv[1:]))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fseft.errors import JobError
+
+_LARGEST_PID = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,10 @@ class Job:
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as problem:
+        except (OSError, ValueError, RecursionError) as problem:
+            why = problem.strerror if isinstance(problem, OSError) and problem.strerror else problem
             raise JobError(
-                "job-unreadable", f"The job file {path.name} cannot be read: {problem}.", "Start the job again."
+                "job-unreadable", f"The job file {path.name} cannot be read: {why}.", "Start the job again."
             ) from problem
         return cls.parse(content)
 
@@ -56,10 +61,11 @@ class Job:
         if not isinstance(kind, str) or not isinstance(parameters, dict):
             raise _invalid("it lacks a kind or parameters")
         cancel, parent = content.get("cancel_file"), content.get("parent_pid")
-        if cancel is not None and not isinstance(cancel, str):
+        if cancel is not None and not (isinstance(cancel, str) and _storable(cancel)):
             raise _invalid("cancel_file is not a path")
-        if parent is not None and (not isinstance(parent, int) or isinstance(parent, bool)):
-            raise _invalid("parent_pid is not a number")
+        whole = isinstance(parent, int) and not isinstance(parent, bool)
+        if parent is not None and not (whole and 0 < parent <= _LARGEST_PID):
+            raise _invalid("parent_pid is not the number of a process")
         return cls(kind, parameters, Path(cancel) if cancel else None, parent)
 
     def to_json(self) -> dict[str, Any]:
@@ -80,6 +86,19 @@ def _invalid(why: str) -> JobError:
     )
 
 
+def _storable(text: str) -> bool:
+    """Whether the operating system can take a text as a path or a name."""
+    try:
+        os.fsencode(text)
+    except UnicodeError:
+        return False
+    return "\0" not in text
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 class Parameters:
     """A job's parameters, checked one by one with errors that name the parameter."""
 
@@ -90,7 +109,7 @@ class Parameters:
     def text(self, name: str, default: str | None = None) -> str:
         """A non-empty string."""
         value = self._values.get(name, default)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or not _storable(value):
             raise _invalid(f"{self._where}{name} must be text, not {value!r}")
         return value
 
@@ -115,16 +134,16 @@ class Parameters:
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number."""
         value = self._values.get(name, default)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or value != value:
-            raise _invalid(f"{self._where}{name} must be a number, not {value!r}")
+        if value is None or not _finite(value):
+            raise _invalid(f"{self._where}{name} must be a finite number, not {value!r}")
         return float(value)
 
     def numbers(self, name: str, count: int, default: tuple[float, ...]) -> tuple[float, ...]:
         """A list of that many numbers."""
         value = self._values.get(name, default)
         good = isinstance(value, (list, tuple)) and len(value) == count
-        if not good or not all(isinstance(v, (int, float)) for v in value):
-            raise _invalid(f"{self._where}{name} must be {count} numbers, not {value!r}")
+        if not good or not all(_finite(v) for v in value):
+            raise _invalid(f"{self._where}{name} must be {count} finite numbers, not {value!r}")
         return tuple(float(v) for v in value)
 
     def names(self, name: str) -> tuple[str, ...] | None:
