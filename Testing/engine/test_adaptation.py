@@ -192,6 +192,43 @@ def test_unusable_requests_are_named(tmp_path: Path, source: FeatureSource) -> N
     refused("structure-without-example", tmp_path, source, cases=cases, structures=three)
 
 
+def test_settings_that_cannot_be_are_named() -> None:
+    for name, value in (
+        ("steps", "many"),
+        ("steps", 0),
+        ("steps", True),
+        ("crop", 2),
+        ("crop", None),
+        ("crops_per_step", 0),
+        ("positive_fraction", 1.5),
+        ("learning_rate", float("nan")),
+        ("background", "grey"),
+        ("seed", -1),
+        ("nonsense", 1),
+    ):
+        with pytest.raises(FseftError) as caught:
+            AdaptationSettings().replace(**{name: value})
+        assert caught.value.code == "setting-invalid"
+        assert caught.value.hint.endswith(".")
+    changed = AdaptationSettings().replace(steps=None, learning_rate=1e-3, background="xavier")
+    assert (changed.steps, changed.learning_rate, changed.background) == (None, 1e-3, "xavier")
+    # Every setting has its bounds, and the two protocols keep to them.
+    for settings in (AdaptationSettings(), AdaptationSettings.published()):
+        assert settings.replace(**dataclasses.asdict(settings)) == settings
+
+
+def test_training_that_goes_astray_makes_no_model(tmp_path: Path, source: FeatureSource) -> None:
+    with pytest.raises(FseftError) as caught:
+        adapt(
+            "astray",
+            write_cases(tmp_path, (0,)),
+            STRUCTURES,
+            source,
+            settings=AdaptationSettings(crop=24, steps=30, learning_rate=1e36, plateau_start=100),
+        )
+    assert caught.value.code == "training-diverged"
+
+
 def test_zero_shot_needs_no_annotation_for_base_structures(source: FeatureSource) -> None:
     model = adapt("plain", [], number_structures(["liver", "Ball"]), source, "zero-shot")
     assert model.shots == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import time
 from pathlib import Path
@@ -14,8 +15,8 @@ from conftest import CPU, make_scan, tiny_specification
 from fseft.adapters.head import LinearHead
 from fseft.backbones.networks import build_network
 from fseft.backbones.networks.compact_unet import CompactUNetBackbone
-from fseft.errors import Cancelled
-from fseft.features import extraction
+from fseft.errors import Cancelled, ResourceError
+from fseft.features import cache, extraction
 from fseft.features.cache import FeatureCache
 from fseft.features.extraction import extract_features
 from fseft.features.source import FeatureSource
@@ -185,6 +186,41 @@ def test_cancelling_leaves_no_feature_volume(source: FeatureSource) -> None:
         source.features(make_scan(4)[0], Impatient())
     assert source.cache.entries() == []
     assert [p for p in source.cache.folder.iterdir() if not p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"grid": 3, "levels": []}'])
+def test_a_damaged_volume_is_computed_again(source: FeatureSource, private_folders: Path, content: str) -> None:
+    scan, _ = make_scan()
+    source.features(scan)
+    (entry,) = (private_folders / "features").iterdir()
+    (entry / "features.json").write_text(content, encoding="utf-8")
+    assert source.features(scan).arrays
+    assert len((entry / "features.json").read_text(encoding="utf-8")) > 100
+
+
+def test_a_full_disk_is_told_before_it_is_written_to(
+    source: FeatureSource, private_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The space of a volume is claimed at once: a write to a map of a full disk would end the process."""
+    scan, _ = make_scan()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache, "_reserve", full)
+    with pytest.raises(ResourceError) as caught:
+        source.features(scan)
+    assert caught.value.code == "disk-full"
+    assert "FSEFT_CACHE" in caught.value.hint
+    assert list((private_folders / "features").iterdir()) == []
+    monkeypatch.undo()
+    path = private_folders / "claimed"
+    with path.open("wb") as stream:
+        stream.truncate(1 << 20)
+    cache._reserve(path)
+    assert path.stat().st_size == 1 << 20
+    if hasattr(os, "posix_fallocate"):
+        assert path.stat().st_blocks * 512 >= 1 << 20
 
 
 def test_exhausted_memory_gives_way_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from fseft.adaptation.settings import AdaptationSettings
 from fseft.adaptation.support import SupportCase, sample_crops
 from fseft.adapters.adapter import Adapter
 from fseft.compute import Compute
+from fseft.errors import InputError
 from fseft.reporting import SILENT, Reporter
 
 #: Called after every epoch with its number from 0 on and the optimiser.
@@ -59,6 +60,9 @@ def train_adapter(
 
     Returns:
         The training curve.
+
+    Raises:
+        InputError: "training-diverged" when the loss becomes infinite or no number; no model is made of that.
     """
     generator = np.random.default_rng(settings.seed)
     adapter.to(compute.device).train()
@@ -74,6 +78,12 @@ def train_adapter(
         losses, per_structure = [], []
         for index in generator.permutation(len(cases)):
             loss, dice = _step(adapter, cases[index], optimiser, settings, generator, compute)
+            if not math.isfinite(loss):
+                raise InputError(
+                    "training-diverged",
+                    f"Training went astray in epoch {epoch + 1}: the loss is no longer a number.",
+                    "Leave the settings as they are, or choose a lower learning_rate.",
+                )
             losses.append(loss)
             per_structure.append(dice)
             reporter.check_cancelled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -72,6 +73,9 @@ class FeatureCache:
             network: called only when the backbone must run.
             compute: device and precision.
             reporter: hears phase "features".
+
+        Raises:
+            ResourceError: "disk-full", "cannot-write", "cache-unreadable".
         """
         if not self.enabled:
             return extract_features(network(), scan, compute, reporter)
@@ -80,8 +84,19 @@ class FeatureCache:
         if found is not None:
             reporter.progress("features", 1, 1, f"{scan.name} (cached)")
             return found
-        with replace_folder(self.folder / key) as partial:
-            _write(extract_features(network(), scan, compute, reporter, _allocator(partial)), partial)
+        try:
+            with replace_folder(self.folder / key) as partial:
+                _write(extract_features(network(), scan, compute, reporter, _allocator(partial)), partial)
+        except ResourceError as problem:
+            if problem.code not in ("disk-full", "cannot-write"):
+                raise
+            full = problem.code == "disk-full"
+            raise ResourceError(
+                problem.code,
+                f"The features of {scan.name} could not be kept: "
+                + ("the disk of the feature cache is full." if full else f"{self.folder} cannot be written to."),
+                "Free some space, or set FSEFT_CACHE to another folder, or to 'off' to do without.",
+            ) from problem
         self.shrink(keep=key)
         found = self._read(key)
         if found is None:
@@ -132,8 +147,8 @@ class FeatureCache:
             levels = tuple(np.load(folder / f"level{i}.npy", mmap_mode="r") for i in range(len(meta["levels"])))
             bits = np.load(folder / "body.npy")
             os.utime(folder / _META)
-        except (OSError, ValueError, KeyError):
-            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # damaged is as good as absent: it is computed again
         body = np.unpackbits(bits, count=int(np.prod(grid.shape))).reshape(grid.shape).astype(bool)
         specification_levels = tuple(FeatureLevel(**entry) for entry in meta["levels"])
         return FeatureVolume(grid, specification_levels, levels, body)
@@ -156,9 +171,26 @@ def _write(volume: FeatureVolume, folder: Path) -> None:
 
 def _allocator(folder: Path) -> AllocateArray:
     def allocate(index: int, shape: tuple[int, ...]) -> np.ndarray:
-        return open_memmap(folder / f"level{index}.npy", mode="w+", dtype=np.float16, shape=shape)
+        path = folder / f"level{index}.npy"
+        array = open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        _reserve(path)
+        return array
 
     return allocate
+
+
+def _reserve(path: Path) -> None:
+    """Claim a mapped file's space now: writing to a map of a full disk ends the process without a word.
+
+    Raises:
+        OSError: ENOSPC.
+    """
+    size = path.stat().st_size
+    if hasattr(os, "posix_fallocate"):
+        with path.open("rb+") as stream:
+            os.posix_fallocate(stream.fileno(), 0, size)
+    elif shutil.disk_usage(path.parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _grid_from(content: dict[str, Any]) -> NetworkGrid:
