@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fseft.adaptation.adapt import AUTO
+from fseft.adapters.registry import find_method
+from fseft.compute import choose_compute
 from fseft.evaluation.evaluate import evaluate
 from fseft.files import replace_whole
 from fseft.jobs.job import Job
@@ -40,6 +43,9 @@ def run_demo(output: Path, seed: int, method: str, device: str, reporter: Report
         The evaluation as JSON.
     """
     clock = time.monotonic()
+    if method != AUTO:
+        find_method(method)
+    choose_compute(device)  # what cannot be is told before the scans are made
     written = write_phantoms(output / "scans", SUPPORT_CASES + QUERIES, seed, REGION, SPACING_MM, reporter)
     structures = demo_structures(output / "scans" / "dataset.json")
     adapted = run_job(_adapt_job(written[:SUPPORT_CASES], structures, output, seed, method, device), reporter)

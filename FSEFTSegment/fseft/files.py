@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,21 +68,30 @@ def replace_folder(target: Path) -> Iterator[Path]:
         partial = Path(tempfile.mkdtemp(prefix=_partial_prefix(), dir=target.parent))
     except OSError as problem:
         raise cannot_write(target, problem) from problem
-    previous = _previous(target)
     try:
         yield partial
-        if target.exists():
-            os.rename(target, previous)
-        try:
-            os.rename(partial, target)
-        except OSError:
-            recover_folder(target)
-            raise
-        shutil.rmtree(previous, ignore_errors=True)
+        _exchange(partial, target)
     except OSError as problem:
         raise cannot_write(target, problem) from problem
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _exchange(partial: Path, target: Path) -> None:
+    """Put a complete folder in the target's place. Another process may be doing the same: then one waits for it."""
+    previous = _previous(target)
+    for last in (False,) * _EXCHANGE_TRIES + (True,):
+        try:
+            if target.exists():
+                os.rename(target, previous)
+            os.rename(partial, target)
+            break
+        except OSError:
+            if last:
+                recover_folder(target)
+                raise
+            time.sleep(0.05)
+    shutil.rmtree(previous, ignore_errors=True)
 
 
 @contextmanager
@@ -154,6 +164,7 @@ def sweep(folder: Path) -> None:
 
 #: No space, and over the user's quota (which Windows does not have).
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_EXCHANGE_TRIES = 5
 _PARTIAL = ".partial-"
 _PREVIOUS = ".previous-"
 

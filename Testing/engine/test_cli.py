@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import make_scan
+from fseft.cli import run
 from fseft.cli.main import main
 from fseft.scan.writing import write_labelmap
 from worker_runs import Workplace
@@ -103,6 +107,9 @@ def test_errors_are_two_lines_without_traceback(workplace: Workplace, capsys: py
         (["segment", "m", "--folder", "nowhere", "--output", "x"], "folder-missing"),
         (["models", "import", "nowhere.zip"], "archive-invalid"),
         (["backbones", "show", "nowhere"], "backbone-unknown"),
+        (["cache", "shrink", "--gigabytes", "nan"], "size-invalid"),
+        (["cache", "shrink", "--gigabytes", "-1"], "size-invalid"),
+        (["propose", "--model", "m", "--folder", "f", "--scan", "s", "--output", "o.nrrd"], "propose-two-ways"),
     ],
 )
 def test_bad_requests_have_codes(
@@ -113,6 +120,46 @@ def test_bad_requests_have_codes(
     exit_code = main(["--quiet", *arguments])
     assert exit_code in (2, 3)
     assert f"[{code}]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["dance"], ["segment"], ["segment", "m", "--nope"], ["phantom", "x", "--count", "many"], ["cache"]],
+)
+def test_arguments_that_are_none_have_a_code_too(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 2
+    assert error[0].startswith("fseft: ")
+    assert error[1].endswith("--help'. [arguments-invalid]")
+
+
+def test_a_console_without_the_signs_and_a_closed_pipe_are_no_errors(workplace: Workplace) -> None:
+    environment = {**workplace.environment, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    (workplace.home / "models" / "modèle").mkdir(parents=True)
+    command = [sys.executable, "-m", "fseft.cli.main"]
+    done = subprocess.run([*command, "models", "list"], capture_output=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"mod?le" in done.stdout
+    reader, writer = os.pipe()
+    os.close(reader)  # nobody listens
+    done = subprocess.run([*command, "priors"], stdout=writer, stderr=subprocess.PIPE, env=environment)
+    os.close(writer)
+    assert done.returncode == 0
+    assert done.stderr == b""
+
+
+def test_ctrl_c_while_the_program_loads_is_a_cancellation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fseft.cli.main.main", interrupted)
+    assert run() == 4
+    assert "[cancelled]" in capsys.readouterr().err
 
 
 def test_results_of_two_scans_never_share_a_file(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,6 +191,23 @@ def test_a_structure_that_the_support_set_does_not_know_is_not_made_up(
     error = capsys.readouterr().err
     assert "shows none of: ball (9); its values are 1, 4" in error
     assert "[annotation-empty]" in error
+
+
+def test_a_case_without_any_of_the_chosen_structures_is_left_out_and_told(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = workplace.folder / "cases.csv"
+    (first, marked), (second, other) = workplace.scans[:2]
+    table.write_text(f"scan,annotation,structures\n{first},{marked},ball|rod\n{second},{other},rod\n")
+    (workplace.folder / "labels.json").write_text(json.dumps({"labels": {"ball": 1, "rod": 4}}), encoding="utf-8")
+    adapt = ["--quiet", "adapt", "m", "--csv", str(table), "--backbone", "tiny", "--method", "linear-probe", "--json"]
+    assert main([*adapt, "--structure", "Ball"]) == 0  # another spelling of the list's "ball"
+    told = capsys.readouterr()
+    assert json.loads(told.out)["shots"] == 1
+    assert f"{second.name.split('.')[0]} annotates none of the chosen structures" in told.err
+    table.write_text(f"scan,annotation,structures\n{second},{other},rod\n")
+    assert main([*adapt, "--structure", "ball"]) == 2
+    assert "[support-empty]" in capsys.readouterr().err
 
 
 def test_no_output_meets_another_or_overwrites_what_was_given(

@@ -138,6 +138,25 @@ def test_replacing_keeps_the_old_model_until_the_new_is_whole(tmp_path: Path) ->
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
+def test_a_folder_that_somebody_else_is_replacing_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two jobs for one model end in the same moment: the other one's old folder is aside, and then gone."""
+    save_model(make_model(seed=0), tmp_path / "m")
+    aside = tmp_path / ".previous-m"
+
+    def others_finish(_: float) -> None:
+        shutil.rmtree(aside, ignore_errors=True)
+
+    monkeypatch.setattr("fseft.files.time.sleep", others_finish)
+    with replace_folder(tmp_path / "m") as partial:
+        (partial / "new").write_text("x")
+        aside.mkdir()
+        (aside / "model.json").write_text("{}")
+    assert [p.name for p in (tmp_path / "m").iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
 def test_folder_killed_between_renames_comes_back(tmp_path: Path) -> None:
     save_model(make_model(), tmp_path / "m")
     os.rename(tmp_path / "m", tmp_path / ".previous-m")

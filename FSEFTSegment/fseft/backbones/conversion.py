@@ -72,9 +72,10 @@ def _is_torch_file(path: Path) -> bool:
 
 def _unreadable(path: Path, problem: Exception) -> BackboneError:
     first_line = (str(problem).splitlines() or [type(problem).__name__])[0]
+    first_sentence = first_line.split(". ")[0].rstrip(".")  # what follows is advice for programmers
     return BackboneError(
         "backbone-file-unreadable",
-        f"{path.name} cannot be read as a weight file: {first_line}",
+        f"{path.name} cannot be read as a weight file: {first_sentence}.",
         "Download it again; it should be a .pth, .pt or .safetensors file.",
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 
 from fseft.cli.tables import print_table
+from fseft.errors import InputError
 from fseft.reporting import Reporter
 
 SUMMARY = "Show, shrink or clear the feature cache."
@@ -33,6 +35,10 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     if options.action == "clear":
         print(f"Freed {cache.clear() / 1e9:.2f} GB")
     elif options.action == "shrink":
+        if not 0 <= options.gigabytes < math.inf:
+            raise InputError(
+                "size-invalid", f"A cache cannot have {options.gigabytes:g} gigabytes.", "Give 0 or more gigabytes."
+            )
         limited = FeatureCache(cache.folder, int(options.gigabytes * 1e9), cache.enabled)
         print(f"Freed {limited.shrink() / 1e9:.2f} GB")
     else:

@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 import fseft
 from fseft.cli import (
@@ -59,9 +60,17 @@ Examples:
 Research use only; not a medical device."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Complains about arguments as about everything else: what is wrong, what to do, a code."""
+
+    def error(self, message: str) -> NoReturn:
+        sentence = message[:1].upper() + message[1:].rstrip(".")
+        self.exit(2, f"\nfseft: {sentence}.\n       See '{self.prog} --help'. [arguments-invalid]\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fseft",
         description="Adapt a CT backbone to your own structures with a handful of annotated scans, "
         "and segment new ones. Everything stays on this machine.",
@@ -86,14 +95,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``fseft``; returns the exit code."""
+    """Run a command line, by default the process's own; returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an old console may lack "±": better a question mark than an error
     options = build_parser().parse_args(arguments)
     try:
         options.run(options, TerminalReporter(options.quiet))
-        sys.stdout.flush()  # here, where a closed pipe is no error, and not when the interpreter ends
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a closed pipe is no error, and not when the interpreter ends
         return 0
     except KeyboardInterrupt:
         return _complain(Cancelled(), options.debug)

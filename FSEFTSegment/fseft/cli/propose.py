@@ -64,6 +64,12 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
     """The job that the command line asks for."""
     scans = _scans(options)
     if options.model is not None:
+        if options.case or options.folder or options.csv:
+            raise InputError(
+                "propose-two-ways",
+                "Both a model and annotated scans are given, and only one of them can propose.",
+                "Leave out --model, or the annotated scans.",
+            )
         return {"method": "model", "model": options.model, "scans": scans, "device": options.device}
     from fseft.cli.support_set import collect_support_set
 

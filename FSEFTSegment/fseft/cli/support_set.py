@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
 from fseft.adaptation.support_files import SupportSet, collect_support, from_pairs
 from fseft.errors import InputError
-from fseft.structures import PALETTE, Structure
+from fseft.structures import PALETTE, Structure, canonical_name
 
 
 def collect_support_set(options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -26,7 +27,11 @@ def collect_support_set(options: argparse.Namespace) -> tuple[list[dict[str, Any
     for case in cases:
         names = None
         if case.structures is not None:
-            names = [s.name for s in structures if s.name in case.structures]
+            annotated = {canonical_name(name) for name in case.structures}
+            names = [s.name for s in structures if s.canonical in annotated]
+            if not names:
+                print(f"Warning: {case.name} annotates none of the chosen structures and is left out.", file=sys.stderr)
+                continue
         entries.append(
             {
                 "scan": str(case.scan),
@@ -36,6 +41,12 @@ def collect_support_set(options: argparse.Namespace) -> tuple[list[dict[str, Any
                 "structures": names,
                 "others": others,
             }
+        )
+    if cases and not entries:
+        raise InputError(
+            "support-empty",
+            "No case of the support set annotates any of the chosen structures.",
+            "Choose other structures, or correct what the list says is annotated.",
         )
     return entries, [dataclasses.asdict(structure) for structure in structures]
 

@@ -163,6 +163,8 @@ def _empty(
 ) -> AnnotationError:
     """Nothing is drawn at all, or nothing of what was looked for: two different mistakes."""
     hint = "Annotate at least one structure, or leave this case out."
+    if structures is not None and not structures:
+        return AnnotationError("annotation-empty", f"No structure is said to be annotated in {what}.", hint)
     if not len(values) or not structures:
         return AnnotationError("annotation-empty", f"{what} holds no label: every voxel is background.", hint)
     if segments:
