@@ -104,13 +104,13 @@ class ResultTable:
         self._fit()
 
     def _fit(self) -> None:
-        """Long words get a second line; the table is as high as its rows, within limits."""
+        """Long words get more lines; the table is as high as its rows, within limits."""
         metrics, width = self.table.fontMetrics(), max(300, self.table.viewport().width)
         height = 28
         for position, row in enumerate(self.rows):
             # Bold letters are wider than those measured.
-            lines = 1 + (1.12 * metrics.boundingRect(row.text).width() > width - 12)
-            self.table.setRowHeight(position, 24 if lines == 1 else 40)
+            lines = 1 + int(1.12 * metrics.boundingRect(row.text).width() / (width - 12))
+            self.table.setRowHeight(position, 8 + 16 * min(lines, 4))
             height += self.table.rowHeight(position)
         self.table.minimumHeight = self.table.maximumHeight = min(max(height, 100), 320)
 
