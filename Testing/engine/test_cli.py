@@ -248,6 +248,11 @@ def test_no_output_meets_another_or_overwrites_what_was_given(
         assert f"[{code}]" in capsys.readouterr().err, arguments
     assert scan.read_bytes() == content
     assert [p.name for p in out.iterdir()] == ["link.nii.gz"]
+    (out / "a.before.nii.gz").write_bytes(b"of an earlier run")
+    assert (
+        main(["--quiet", "segment", "pair", str(scan), "--output", str(out / "a.nii.gz"), "--refine", "default"]) == 2
+    )
+    assert "[output-exists]" in capsys.readouterr().err
     adapt = [*adapt_arguments(workplace, "again"), "--report"]
     assert main([*adapt, str(workplace.scans[0][1])]) == 2
     assert "[output-is-input]" in capsys.readouterr().err

@@ -109,7 +109,7 @@ class _Allowed:
 
     def words(self) -> str:
         """The same for people."""
-        nothing = ", or null for no limit of its own" if self.optional else ""
+        nothing = ", or null" if self.optional else ""
         if self.choices:
             return " or ".join(self.choices)
         kind = "a whole number" if self.whole else "a number"

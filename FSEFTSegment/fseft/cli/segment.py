@@ -80,12 +80,18 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
     entries = []
     for scan in scans:
         output = options.output if single else options.output / (scan_stem(scan) + options.format)
-        if output.exists() and not options.overwrite:
-            raise InputError("output-exists", f"{output} already exists.", "Add --overwrite, or choose another output.")
-        entries.append({"scan": str(scan), "output": str(output), "name": scan_stem(scan), "series": options.series})
+        entry = {"scan": str(scan), "output": str(output), "name": scan_stem(scan), "series": options.series}
+        written = [output]
         if options.refine != "off":
             name = scan_stem(output) if not output.name.lower().endswith(".seg.nrrd") else output.name[:-9]
-            entries[-1]["before"] = str(output.with_name(f"{name}.before{output.name[len(name) :]}"))
+            written.append(output.with_name(f"{name}.before{output.name[len(name) :]}"))
+            entry["before"] = str(written[1])
+        for path in written:
+            if path.exists() and not options.overwrite:
+                raise InputError(
+                    "output-exists", f"{path} already exists.", "Add --overwrite, or choose another output."
+                )
+        entries.append(entry)
     return {
         "model": options.model,
         "scans": entries,
