@@ -13,7 +13,7 @@ slicer = pytest.importorskip("slicer", reason="slicer-core (Slicer's MRML as a w
 from fseft.errors import FseftError  # noqa: E402
 from fseft.structures import Structure  # noqa: E402
 from FSEFTSegmentLib.mrml.annotations import annotation_steps, write_annotation_steps  # noqa: E402
-from FSEFTSegmentLib.mrml.cases import case_status, twins  # noqa: E402
+from FSEFTSegmentLib.mrml.cases import case_status  # noqa: E402
 from FSEFTSegmentLib.mrml.centres import centre_of_segment  # noqa: E402
 from FSEFTSegmentLib.mrml.exports import (  # noqa: E402
     distinct_items,
@@ -22,14 +22,13 @@ from FSEFTSegmentLib.mrml.exports import (  # noqa: E402
     safe_stem,
     write_table,
 )
-from FSEFTSegmentLib.mrml.grid import own_grid, world_grid  # noqa: E402
+from FSEFTSegmentLib.mrml.grid import world_grid  # noqa: E402
 from FSEFTSegmentLib.mrml.nrrd import write_nrrd_steps  # noqa: E402
 from FSEFTSegmentLib.mrml.results import (  # noqa: E402
     BEFORE,
     ResultIdentity,
     find_result,
     load_result_steps,
-    new_segmentation,
     nodes_of_class,
     scan_of,
     show_before,
@@ -37,10 +36,7 @@ from FSEFTSegmentLib.mrml.results import (  # noqa: E402
     to_annotation,
 )
 from FSEFTSegmentLib.mrml.segments import (  # noqa: E402
-    add_missing_segments,
     list_segments,
-    rename_segment,
-    structures_of_segmentation,
 )
 from FSEFTSegmentLib.steps import run_steps  # noqa: E402
 from mrml_makers import (  # noqa: E402
@@ -318,76 +314,6 @@ def test_results_on_another_grid_or_of_a_changed_volume_are_refused(scene, tmp_p
         run_steps(load_result_steps(scene, smaller, path, written, items, ResultIdentity("m")))
     assert caught.value.code == "result-volume-changed"
     assert nodes_of_class(scene, "vtkMRMLSegmentationNode") == []
-
-
-def test_case_status_tells_what_is_missing(scene):
-    items = structures("liver", "spleen", "aorta", "bladder")
-    volume = add_volume(scene)
-    node = add_segmentation(scene, blocks(), STRAIGHT, items[:3])
-    status = case_status(volume, node, items)
-    assert status.annotated == ("liver", "spleen")
-    assert status.empty == ("aorta",)
-    assert status.missing == ("bladder",)
-    assert status.is_usable
-    assert case_status(volume, None, items).missing == tuple(s.name for s in items)
-    assert not case_status(None, node, items).is_usable
-    assert case_status(add_volume(scene, np.abs(random_ct())), node, items).problems[0].code == "scan-not-ct"
-    assert case_status(add_volume(scene, random_ct((1, 9, 9))), node, items).problems[0].code == "scan-2d"
-
-
-def test_case_status_follows_changes(scene):
-    items = structures("liver", "spleen")
-    volume = add_volume(scene)
-    node = new_segmentation(scene, volume, "drawing")
-    assert add_missing_segments(node, items) == ["liver", "spleen"]
-    assert add_missing_segments(node, items) == []
-    assert case_status(volume, node, items).empty == ("liver", "spleen")
-    from FSEFTSegmentLib.mrml.segments import set_labels
-
-    set_labels(node, blocks(values=(6,)), own_grid(volume), items)
-    assert case_status(volume, node, items).annotated == ("spleen",)
-    renamed = Structure("Milz", 6, (0, 1, 0))
-    assert rename_segment(node, "spleen", renamed)
-    assert not rename_segment(node, "spleen", renamed)
-    assert case_status(volume, node, (items[0], renamed)).annotated == ("Milz",)
-
-
-def test_structures_are_read_from_a_segmentation_without_reusing_values(scene):
-    node = add_segmentation(scene, blocks(), STRAIGHT, structures("liver", "spleen"))
-    found = structures_of_segmentation(node, (Structure("Spleen", 9),))
-    assert [(s.name, s.value) for s in found] == [("liver", 10)]
-
-
-def test_the_same_scan_twice_is_found(scene):
-    volumes = [add_volume(scene), add_volume(scene, random_ct(seed=3)), add_volume(scene, name="copy"), None]
-    assert twins(volumes) == [(0, 2)]
-
-
-def test_an_annotation_with_gaps_is_told_from_a_whole_one(scene):
-    items = structures("liver")
-    volume = add_volume(scene, random_ct((30, 40, 40)))
-
-    def status(*slices, axis=0, sparse=False):
-        labels = np.zeros((30, 40, 40), np.uint8)
-        region = [slice(5, 25)] * 3
-        region[axis] = list(slices)
-        labels[tuple(region)] = items[0].value
-        return case_status(volume, add_segmentation(scene, labels, STRAIGHT, items), items, sparse)
-
-    for axis in (0, 1, 2):
-        found = status(6, 10, 14, 18, axis=axis)
-        assert (found.slices.drawn, found.slices.spread, found.slices.runs) == (4, 13, 4)
-        assert [problem.code for problem in found.problems] == ["slices-missing"]
-        assert "4 single slice" in found.problems[0].message
-        assert found.is_usable
-        assert status(6, 10, 14, 18, axis=axis, sparse=True).problems == ()
-    assert status(12).problems != ()
-    for whole in (range(5, 25), (5, 6, 7, 8, 20, 21, 22, 23, 24)):
-        found = status(*whole)
-        assert found.problems == ()
-        assert found.slices.drawn == len(tuple(whole))
-    empty = new_segmentation(scene, volume, "none")
-    assert case_status(volume, empty, items).slices.drawn == 0
 
 
 @pytest.mark.parametrize("kind", ["seg.nrrd", "nrrd", "nii.gz"])
