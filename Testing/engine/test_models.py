@@ -19,6 +19,7 @@ from fseft.files import recover_folder, replace_folder, replace_whole, require_w
 from fseft.models import library
 from fseft.models.adapted_model import AdaptedModel, SizePrior, load_model, read_description, save_model
 from fseft.models.description import checksum_of
+from safetensors import SafetensorError
 
 SPECIFICATION = tiny_specification(weights_sha256="a" * 64)
 
@@ -184,6 +185,20 @@ def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pytes
 
     assert code_of(write) == "disk-full"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_while_weights_are_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    save_model(make_model(seed=0), tmp_path / "m")
+    before = (tmp_path / "m" / "weights.safetensors").read_bytes()
+    monkeypatch.setattr("fseft.backbones.weights.save_file", full)
+    assert code_of(lambda: save_model(make_model(seed=1), tmp_path / "m")) == "disk-full"
+    assert (tmp_path / "m" / "weights.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
 def test_names_are_safe(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
+import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -34,6 +37,21 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write tensors as safetensors, with the errors that every other file has.
+
+    Raises:
+        OSError: ENOSPC on a full disk, EIO otherwise.
+    """
+    try:
+        save_file(tensors, path)
+    except SafetensorError as problem:
+        # The library tells the system's error in words only.
+        full = f"os error {errno.ENOSPC}" in str(problem) or shutil.disk_usage(path.parent).free < 1 << 16
+        number = errno.ENOSPC if full else errno.EIO
+        raise OSError(number, os.strerror(number)) from problem
+
+
 def save_backbone(network: Backbone, folder: Path, half: bool = True) -> BackboneSpecification:
     """Write a backbone folder; returns the specification with the weights' digest filled in.
 
@@ -48,7 +66,7 @@ def save_backbone(network: Backbone, folder: Path, half: bool = True) -> Backbon
         for name, value in network.state_dict().items()
     }
     with replace_whole(folder / WEIGHTS_FILE) as partial:
-        save_file(tensors, partial)
+        save_tensors(tensors, partial)
     specification = dataclasses.replace(network.specification, weights_sha256=file_sha256(folder / WEIGHTS_FILE))
     with replace_whole(folder / SPECIFICATION_FILE) as partial:
         partial.write_text(json.dumps(specification.to_json(), indent=1) + "\n", encoding="utf-8")

@@ -16,14 +16,14 @@ from typing import Any
 import monai
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import fseft
 from fseft.adapters.adapter import Adapter
 from fseft.adapters.initialisation import make_adapter
 from fseft.adapters.registry import find_method
 from fseft.backbones.specification import BackboneSpecification
-from fseft.backbones.weights import file_sha256
+from fseft.backbones.weights import file_sha256, save_tensors
 from fseft.errors import ModelError
 from fseft.files import replace_folder
 from fseft.models.description import (
@@ -117,7 +117,7 @@ def save_model(model: AdaptedModel, folder: Path) -> None:
     with replace_folder(folder) as partial:
         keep_versions(folder, partial)
         tensors = {name: value.detach().cpu().contiguous() for name, value in model.adapter.state_dict().items()}
-        save_file(tensors, partial / WEIGHTS_FILE)
+        save_tensors(tensors, partial / WEIGHTS_FILE)
         content = describe(model)
         content["weights_sha256"] = file_sha256(partial / WEIGHTS_FILE)
         content["checksum"] = checksum_of(content)
