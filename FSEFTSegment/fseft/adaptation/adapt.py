@@ -171,11 +171,11 @@ def initial_adapter(
         start_from_pretrained(adapter, source.head, source.specification, structures, settings.background)
     if method.learning_rate == 0:
         return adapter
-    if settings.head_start == "fitted":
+    fresh = list(structures) if previous is None else go_on_from(adapter, structures, previous)
+    if settings.head_start == "fitted" and fresh:
         base = [pretrained_row(s, source.specification) is not None for s in structures]
-        fit_head(adapter.head, cases, base, np.random.default_rng(settings.seed + FIT_SEED))
-    if previous is not None:
-        go_on_from(adapter, structures, previous)
+        wanted = [structure in fresh for structure in structures]
+        fit_head(adapter.head, cases, base, np.random.default_rng(settings.seed + FIT_SEED), wanted)
     return adapter
 
 

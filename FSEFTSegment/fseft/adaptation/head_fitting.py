@@ -27,6 +27,7 @@ def fit_head(
     cases: Sequence[SupportCase],
     base: Sequence[bool],
     generator: np.random.Generator,
+    wanted: Sequence[bool] | None = None,
 ) -> None:
     """Fit one-against-rest logistic regressions and write them into the head.
 
@@ -35,9 +36,12 @@ def fit_head(
         cases: the support set.
         base: per structure, whether its row holds a pretrained start to stay close to.
         generator: source of randomness.
+        wanted: per structure, whether to fit its row; by default all.
     """
     offset = 0 if head.outputs == 1 else 1
     for structure, pretrained in enumerate(base):
+        if wanted is not None and not wanted[structure]:
+            continue
         drawn = [_sample(case, structure, generator) for case in cases if case.known[structure]]
         sampled = [part for part in drawn if part is not None]
         if not sampled:
