@@ -104,6 +104,8 @@ def segment(
             "expected": confidence.expected_dice,
             "predicted": None if predicted is None else [predicted.value, predicted.low, predicted.high],
             "low_boundary": confidence.low_boundary_share,
+            "size": {"ml": size.volume_ml, "pieces": size.pieces, "cut": size.cut_by_border},
+            "prior": vars(priors[structure.name]) if structure.name in priors else None,
             "flags": flags,
         }
     return found
