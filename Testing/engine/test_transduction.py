@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -111,11 +112,11 @@ def test_a_cut_structure_is_bounded_above_only() -> None:
     assert [(t.position, t.low_ml, t.high_ml) for t in targets] == [(1, 0.0, 20.0)]
 
 
-def test_one_case_allows_more_than_five() -> None:
+def test_one_case_allows_more_than_five_and_growing_comes_before_shrinking() -> None:
     one = acting_range(SizePrior(100.0, 70.0, 130.0, "1 annotated case", (100.0,)))
     five = acting_range(SizePrior(100.0, 70.0, 130.0, "5 annotated cases", (100.0,) * 5))
-    assert one == pytest.approx((40.0, 160.0))
-    assert five == pytest.approx((64.0, 136.0))
+    assert one == pytest.approx((40.0, 100.0 * math.exp(0.8 * math.sqrt(2.0))))
+    assert five == pytest.approx((64.0, 100.0 * math.exp(0.8 * math.sqrt(0.5) * math.sqrt(1.2))))
     assert acting_range(edited(90, 110)) == (90, 110)
 
 
