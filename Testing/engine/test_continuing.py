@@ -37,6 +37,18 @@ def test_a_correction_takes_few_steps_and_loses_nothing(tmp_path: Path, source: 
     assert dice_on_new_scan(second, source, 1) > dice_on_new_scan(first, source, 1) - 0.05
 
 
+def test_validation_does_not_go_on_from_a_model_that_has_seen_the_held_out_scans(
+    tmp_path: Path, source: FeatureSource
+) -> None:
+    cases = write_cases(tmp_path, (0, 1))
+    quick = QUICK.replace(steps=4)
+    first = adapt("first", cases, STRUCTURES, source, "linear-probe", quick, validated=True)
+    again = adapt("again", cases, STRUCTURES, source, "linear-probe", quick, validated=True, previous=first)
+    assert again.validation["table"] == first.validation["table"]
+    assert first.validation["note"] == ""
+    assert "trained from the start" in again.validation["note"]
+
+
 def test_a_new_structure_keeps_its_own_start(tmp_path: Path, source: FeatureSource) -> None:
     first = adapt("first", write_cases(tmp_path, (0,)), STRUCTURES, source, "linear-probe", QUICK.replace(steps=2))
     structures = (Structure("new", 9), *reversed(STRUCTURES))

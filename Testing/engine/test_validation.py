@@ -248,9 +248,11 @@ def test_commands_print_the_table_and_the_verdict(
     assert "linear-probe (chosen)" in printed
     assert "zero-shot" in printed
     assert "Annotate" in printed
-    assert main(["--quiet", "validate", *common, "--method", "linear-probe", "--json"]) == 0
+    assert "atlas" in printed
+    assert main(["--quiet", "validate", *common, "--method", "linear-probe", "--no-atlas", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["shots"] == 2
+    assert "atlas" not in record["table"]
     assert record["table"]["linear-probe"]["rod"]["cases"] == 2
     assert main(["--quiet", "adapt", "checked", *common, "--method", "linear-probe", "--validate"]) == 0
     assert "linear-probe (chosen)" in capsys.readouterr().out
@@ -276,13 +278,24 @@ def test_the_atlas_stands_beside_the_methods_and_is_never_chosen(
     assert found.validation.table["atlas"]["ball"].dice == pytest.approx(0.98)
     assert found.validation.table["atlas"]["ball"].volume_error_ml == pytest.approx(0.2)
     assert "find ball better" in found.validation.advice
+    assert "fseft propose" in found.validation.advice
+    assert found.validation.verdict == judged.verdict  # what it gains on one structure it loses on the other
     record = json.loads(json.dumps(found.validation.as_json(), allow_nan=False))
     assert record["compared"] == ["zero-shot", "atlas"]
     monkeypatch.setattr(atlas_row, "leave_one_out_atlas", lambda *_: {"ball": [], "rod": []})
     nothing = with_atlas(judged, files, STRUCTURES)  # one case, or none that registers
     assert nothing.better == ()
-    assert nothing.validation.advice == judged.advice
-    assert nothing.validation.table["atlas"]["ball"].cases == 0
+    assert nothing.validation == judged
+    monkeypatch.setattr(
+        atlas_row, "leave_one_out_atlas", lambda *_: {"ball": [(1.0, 1.0, 0.0)], "rod": [(1.0, 1.0, 0.0)]}
+    )
+    poor = {name: replace(score, dice=0.5) for name, score in judged.table["linear-probe"].items()}
+    ahead = with_atlas(replace(judged, table={**judged.table, "linear-probe": poor}), files, STRUCTURES)
+    assert "(atlas) do better: mean Dice 1.00, against 0.50" in ahead.validation.verdict
+    assert ahead.validation.chosen == "linear-probe"
+    as_good = {name: replace(score, dice=0.98) for name, score in poor.items()}
+    equal = with_atlas(replace(judged, table={**judged.table, "linear-probe": as_good}), files, STRUCTURES)
+    assert (equal.better, equal.validation.verdict, equal.validation.advice) == ((), judged.verdict, judged.advice)
 
 
 def test_a_calibrated_model_flags_by_predicted_dice_and_another_by_confidence(

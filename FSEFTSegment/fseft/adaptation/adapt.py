@@ -78,6 +78,7 @@ def adapt(
     reporter: Reporter = SILENT,
     validated: bool = False,
     previous: AdaptedModel | None = None,
+    atlas: bool = False,
 ) -> AdaptedModel:
     """Make an adapted model from annotated scans.
 
@@ -90,7 +91,9 @@ def adapt(
         settings: the protocol.
         reporter: hears phases "features", "training", and "validation" where there is one.
         validated: leave-one-out validation of a fixed method, beside zero-shot; "auto" always validates.
-        previous: a model to go on from, with few steps; its method comes before ``method``.
+        previous: a model to go on from, with few steps; its method comes before ``method``. Validation does not go on
+            from it, see :func:`fseft.validation.validate.validate_for_model`.
+        atlas: where there is validation, compare with annotations carried over by registration.
 
     Raises:
         InputError: for unusable scans, annotations or combinations, each with its own code.
@@ -114,7 +117,10 @@ def adapt(
         from fseft.validation.validate import validate_for_model
 
         support = [entry.case for entry in loaded]
-        validation, chosen = validate_for_model(chosen, structures, support, source, settings, reporter)
+        files = cases if atlas else ()
+        validation, chosen = validate_for_model(
+            chosen, structures, support, source, settings, reporter, files, previous is not None
+        )
     started = time.monotonic()
     if previous is not None:
         settings = shortened(settings)

@@ -14,7 +14,7 @@ from fseft.cli.support_arguments import (
     training_parameters,
 )
 from fseft.cli.tables import print_table
-from fseft.cli.validate import print_validation
+from fseft.cli.validate import add_atlas_argument, print_validation
 from fseft.reporting import Reporter
 
 SUMMARY = "Make an adapted model from annotated scans."
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_training_arguments(parser)
     parser.add_argument("--validate", action="store_true", help="leave-one-out validation; always done with auto")
+    add_atlas_argument(parser)
     parser.add_argument(
         "--continue", dest="previous", metavar="MODEL", help="go on from this model, with its method and few steps"
     )
@@ -81,6 +82,7 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
         "method": options.method,
         "validate": options.validate,
         "previous": options.previous,
+        "atlas": options.atlas and options.method == "auto",
         **training_parameters(options),
         "output": None if options.output is None else str(options.output),
         "replace": not options.keep_existing,

@@ -21,12 +21,13 @@ EXAMPLES = f"""\
 {SUPPORT_SET}
 
 No model is made. Every method learns from all scans but one and is scored on that one, in turn; with a single scan
-slices are held out instead. Scores are of the backbone's grid.
+slices are held out instead. Scores are of the backbone's grid. With several scans the row "atlas" says what their
+annotations, carried over by registration, would reach on the scans' own grids; it is compared with, never chosen.
 
 Examples:
   fseft validate --folder Dataset001/
   fseft validate --csv cases.csv --method linear-probe --method spatial-adapter --json
-  fseft validate --folder Dataset001/ --method spatial-adapter --atlas"""
+  fseft validate --folder Dataset001/ --method spatial-adapter --no-atlas"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,11 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method", action="append", help="a method to test, repeated; default: all that can learn these structures"
     )
-    parser.add_argument(
-        "--atlas", action="store_true", help="compare with annotations carried over by registration, 10 s a pair"
-    )
+    add_atlas_argument(parser)
     add_training_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def add_atlas_argument(parser: argparse.ArgumentParser) -> None:
+    """Whether to compare with the atlas."""
+    parser.add_argument(
+        "--no-atlas",
+        dest="atlas",
+        action="store_false",
+        help="do not compare with annotations carried over by registration, which takes about 10 s a pair of scans",
+    )
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
@@ -74,6 +83,8 @@ def print_validation(record: Mapping[str, Any]) -> None:
                 rows.append([structure, *_cells(row[structure]), method + chosen])
     print_table(["structure", "Dice", "surface Dice", "volume error ml", "held out", "method"], rows)
     print(f"{record['verdict']}\n{record['advice']}")
+    if record.get("note"):
+        print(record["note"])
 
 
 def _cells(score: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,8 @@ Parameters: ``name``; ``cases`` [{``scan``, ``annotation``, ``name``, ``sparse``
 ``protocol`` "default"|"published"; ``settings`` overrides of :class:`AdaptationSettings`; ``device``; ``seed``;
 ``validate`` by leave-one-out (default false, with the method "auto" always); ``output`` model folder, or null for
 the library; ``replace`` an existing model (default true); ``report`` an HTML page to write about the model, or null;
-``previous`` a model, by name or folder, to go on from: its method, few steps.
+``previous`` a model, by name or folder, to go on from: its method, few steps; ``atlas`` whether validation compares
+with annotations carried over by registration (default: with the method "auto"; about 10 s a pair of scans, then kept).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fseft.adaptation.adapt import CaseFiles, adapt
+from fseft.adaptation.adapt import AUTO, CaseFiles, adapt
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.compute import choose_compute
 from fseft.errors import ModelError
@@ -41,7 +42,10 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
             "model-exists", f"There already is a model {folder.name!r}.", "Choose another name, or allow replacing."
         )
     check_replaceable(folder)
-    cases = [read_case(entry) for entry in parameters.each("cases")]
+    cases, method = (
+        [read_case(entry) for entry in parameters.each("cases")],
+        parameters.text("method", "spatial-adapter"),
+    )
     report = parameters.optional_text("report")
     # Learning takes minutes to hours: what cannot be written is told before, not after.
     check_outputs([Path(report)] if report else [], files_of(cases))
@@ -53,11 +57,12 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         cases,
         [read_structure(entry) for entry in parameters.each("structures")],
         source,
-        parameters.text("method", "spatial-adapter"),
+        method,
         read_settings(parameters),
         reporter,
         validated=parameters.flag("validate"),
         previous=_previous(parameters.optional_text("previous"), source),
+        atlas=parameters.flag("atlas", method == AUTO),
     )
     reporter.check_cancelled()
     save_model(model, folder)

@@ -2,7 +2,7 @@
 
 Parameters: ``cases``, ``structures``, ``backbone``, ``protocol``, ``settings``, ``device`` and ``seed`` as in the job
 "adapt"; ``methods`` to test, or null for all that can learn these structures; ``atlas`` whether to compare with
-annotations carried over by registration (default false: every case is registered to every other one).
+annotations carried over by registration (default true; about 10 s a pair of scans, then kept).
 
 Result: the record that a model keeps, see :class:`fseft.validation.record.Validation`, and ``shots``.
 """
@@ -31,6 +31,6 @@ def run_validate(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     cases = [read_case(entry) for entry in parameters.each("cases")]
     loaded = load_cases(cases, structures, source, reporter)
     judged = validate(structures, [entry.case for entry in loaded], source, settings, reporter, methods)
-    if parameters.flag("atlas"):
+    if parameters.flag("atlas", True):
         judged = with_atlas(judged, cases, structures, reporter).validation
     return {"shots": len(loaded), **judged.as_json()}

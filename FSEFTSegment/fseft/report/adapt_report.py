@@ -79,6 +79,7 @@ def _validation(description: Mapping[str, Any]) -> Section | None:
         f"How: {kind}. Dice is the mean ± standard deviation over what was held out; the last three columns are those "
         "of the chosen method."
     ]
+    texts += [str(record["note"])] if record.get("note") else []
     texts += [str(record["reason"]) + "."] if record.get("reason") and not record.get("verdict") else []
     return Section("Validation", texts, [Table(header, [*rows, means] if len(rows) > 1 else rows)])
 

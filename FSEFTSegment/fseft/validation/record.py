@@ -23,6 +23,7 @@ class Validation:
         advice: what to do next.
         calibration: predicts the Dice of single results of the chosen method; None without evidence on other patients.
         compared: methods that were no candidates, there to compare with on some of the structures or all.
+        note: what else has to be known to read the figures; empty when nothing.
         seconds: wall time.
     """
 
@@ -34,6 +35,7 @@ class Validation:
     advice: str
     calibration: Calibration | None = None
     compared: tuple[str, ...] = ()
+    note: str = ""
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
@@ -49,6 +51,7 @@ class Validation:
             "verdict": self.verdict,
             "advice": self.advice,
             "compared": list(self.compared),
+            "note": self.note,
             "calibration": None if self.calibration is None else self.calibration.as_json(),
             "seconds": round(self.seconds, 1),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fseft.adaptation.adapt import make_trained_adapter
+from fseft.adaptation.adapt import CaseFiles, make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adaptation.support import SupportCase
 from fseft.adapters.adapter import Adapter
@@ -23,6 +24,7 @@ from fseft.quality.confidence import Confidence
 from fseft.quality.predicted_dice import Calibration, Pair
 from fseft.reporting import SILENT, Reporter
 from fseft.structures import Structure
+from fseft.validation.atlas_row import with_atlas
 from fseft.validation.choice import choose, worse_than_zero_shot
 from fseft.validation.folds import Fold, make_folds
 from fseft.validation.network_prediction import predict_on_network
@@ -32,6 +34,11 @@ from fseft.validation.verdict import give_verdict
 
 ZERO_SHOT = "zero-shot"
 CANDIDATES = (ZERO_SHOT, "linear-probe", "mlp-adapter", "spatial-adapter")  # of "auto", from the simplest on
+#: Why a model that goes on from another one is not validated by folds that do.
+FROM_SCRATCH = (
+    "The held-out figures are of models trained from the start, not from the model that was gone on from: that one has "
+    "already learnt from the scans held out here."
+)
 FOLD_STEPS = 60  # optimiser steps of a fold at most: folds compare methods and cases, and are many
 
 
@@ -111,7 +118,7 @@ def validate(
     # Slabs of one patient say nothing of how expectations hold in another.
     calibration = None if single else Calibration.fit(tested[chosen].pairs)
     seconds = time.monotonic() - started
-    return Validation(kind, table, chosen, reason, verdict, advice, calibration, compared, seconds)
+    return Validation(kind, table, chosen, reason, verdict, advice, calibration, compared, seconds=seconds)
 
 
 def validate_for_model(
@@ -121,24 +128,34 @@ def validate_for_model(
     source: FeatureSource,
     settings: AdaptationSettings,
     reporter: Reporter = SILENT,
+    atlas: Sequence[CaseFiles] = (),
+    continued: bool = False,
 ) -> tuple[dict[str, Any], Method]:
     """The validation record of a model that is about to be made, and the method to make it with.
+
+    A model that goes on from a previous one is validated by folds that start from scratch all the same: the previous
+    model has learnt from every case that was there before, so that a fold which went on from it would be tested on what
+    it has seen. The record says so.
 
     Args:
         method: fixed beforehand, or None to take the best. What cannot be validated (a structure in one case only)
             is then made all the same, with a warning instead of a record.
         structures, cases, source, settings, reporter: see :func:`validate`.
+        atlas: the cases' files, to compare with annotations carried over by registration; none leaves that out.
+        continued: whether the model will go on from a previous one.
     """
-    if method is None:
-        judged = validate(structures, cases, source, settings, reporter)
-        return judged.as_json(), find_method(judged.chosen)
     try:
-        return validate(structures, cases, source, settings, reporter, [method.name]).as_json(), method
+        judged = validate(structures, cases, source, settings, reporter, None if method is None else [method.name])
     except InputError as problem:
-        if problem.code != "validation-impossible":
+        if method is None or problem.code != "validation-impossible":
             raise
         reporter.log(f"{problem.message} {problem.hint}", "warning")
         return {}, method
+    if atlas:
+        judged = with_atlas(judged, atlas, structures, reporter).validation
+    if continued:
+        judged = dataclasses.replace(judged, note=FROM_SCRATCH)
+    return judged.as_json(), find_method(judged.chosen)
 
 
 def _candidates(
