@@ -41,7 +41,7 @@ from fseft.quality.sides import body_centre_x, side_flags
 from fseft.quality.typicality import support_statistics, unlike
 from fseft.reporting import Reporter
 from fseft.scan.annotation import structures_from_json
-from fseft.segmentation.flags import flags_of
+from fseft.segmentation.flags import flags_of, notes_of
 from fseft.segmentation.predict import predict_labels
 from fseft.segmentation.volumes import measure
 from fseft.structures import Structure
@@ -92,12 +92,15 @@ def segment(
         if structure.name not in true:
             continue
         predicted = calibration.predict(structure.name, confidence.expected_dice) if calibration else None
-        flags = {
-            "volume": any("than expected" in f or "not found" in f for f in flags_of(size, priors.get(structure.name)))
-        }
-        flags["pieces"] = size.pieces > 1
+        prior = priors.get(structure.name)
+        flags = {"volume or not found": bool(flags_of(size, prior))}
         flags["boundary"] = confidence.flag is not None
         flags["sides"] = structure.name in sides
+        notes = {
+            "volume outside 30 %": any("range" in note for note in notes_of(size, prior)),
+            "pieces": size.pieces > 1,
+            "cut by the border": size.cut_by_border,
+        }
         flags["predicted"] = predicted is not None and predicted.flag is not None
         found[structure.name] = {
             "dice": true[structure.name][0],
@@ -105,8 +108,9 @@ def segment(
             "predicted": None if predicted is None else [predicted.value, predicted.low, predicted.high],
             "low_boundary": confidence.low_boundary_share,
             "size": {"ml": size.volume_ml, "pieces": size.pieces, "cut": size.cut_by_border},
-            "prior": vars(priors[structure.name]) if structure.name in priors else None,
+            "prior": None if prior is None else vars(prior),
             "flags": flags,
+            "notes": notes,
         }
     return found
 
@@ -225,6 +229,9 @@ def flag_table(entries: Sequence[dict[str, Any]]) -> str:
     for kind in [*(entries[0]["flags"] if entries else ()), "any that a report shows"]:
         caught, false = (sum(raised(entry["flags"], kind) for entry in group) for group in (poor, fine))
         lines.append(f"| {kind} | {caught} | {false} |")
+    for kind in entries[0]["notes"] if entries else ():
+        caught, false = (sum(entry["notes"][kind] for entry in group) for group in (poor, fine))
+        lines.append(f"| (a note) {kind} | {caught} | {false} |")
     return "\n".join(lines)
 
 

@@ -15,14 +15,15 @@ from fseft.adapters.initialisation import make_adapter
 from fseft.adapters.registry import find_method
 from fseft.features.source import FeatureSource
 from fseft.models.adapted_model import AdaptedModel, SizePrior
+from fseft.priors.from_support import prior_from_volumes
 from fseft.scan.geometry import Geometry
 from fseft.scan.writing import write_scan
 from fseft.segmentation import predict
 from fseft.segmentation.components import keep_largest
-from fseft.segmentation.flags import flags_of
+from fseft.segmentation.flags import flags_of, notes_of
 from fseft.segmentation.predict import predict_labels
 from fseft.segmentation.segment import Query, report_path, segment_files, segment_scan
-from fseft.segmentation.volumes import measure
+from fseft.segmentation.volumes import StructureVolume, measure
 from test_adaptation import QUICK, write_cases
 from test_preprocessing import orientations, reorient
 
@@ -117,10 +118,28 @@ def test_flags_speak_plainly_and_spare_cut_structures() -> None:
     inside, cut, split, missing = measure(labels, (1, 2, 3, 4), geometry)
     prior = SizePrior(20, 15, 25, "test")
     assert flags_of(inside, prior) == ["smaller than expected (at least 15.0 ml)"]
-    assert flags_of(cut, prior) == ["cut by the scan's border"]
-    assert flags_of(cut, SizePrior(2, 1, 3, "test"))[-1].startswith("larger than expected")
-    assert flags_of(split, None) == ["in 2 separate pieces"]
+    assert flags_of(cut, prior) == []
+    assert flags_of(cut, SizePrior(2, 1, 3, "test")) == ["larger than expected (at most 3.0 ml)"]
     assert flags_of(missing, prior) == ["not found in this scan"]
+    assert notes_of(inside, prior) == []  # what is flagged is not noted as well
+    assert notes_of(cut, prior) == ["cut by the scan's border"]
+    assert notes_of(split, None) == ["in 2 separate pieces"]
+    assert notes_of(missing, prior) == []
+
+
+def test_a_few_annotated_cases_do_not_tell_how_people_differ() -> None:
+    def found(volume_ml: float, cut: bool = False) -> StructureVolume:
+        return StructureVolume(round(volume_ml * 1000), volume_ml, cut, 1, ((2, 4), (2, 4), (2, 4)))
+
+    prior = prior_from_volumes([90.0, 100.0, 110.0])
+    assert prior is not None
+    assert (prior.low_ml, prior.high_ml) == pytest.approx((70.0, 130.0))
+    assert flags_of(found(150.0), prior) == flags_of(found(60.0), prior) == []
+    assert notes_of(found(150.0), prior)[0].startswith("above the annotated cases' range (up to 130.0 ml)")
+    assert notes_of(found(60.0), prior)[0].startswith("below the annotated cases' range (from 70.0 ml)")
+    assert notes_of(found(60.0, cut=True), prior) == ["cut by the scan's border"]
+    assert flags_of(found(300.0), prior)[0].startswith("larger than expected")
+    assert flags_of(found(30.0), prior)[0].startswith("smaller than expected")
 
 
 def test_report_lies_beside_the_labelmap() -> None:

@@ -145,7 +145,8 @@ class ResultTable:
             predicted_text(row.entry.get("predicted_dice")),
         )
         refined = refinement_of(row.entry)
-        why = f"{texts[1]} ml\n{refined['why']}" if refined.get("why") else f"{texts[1]} ml"
+        notes = [str(refined["why"])] if refined.get("why") else []
+        why = "\n".join([f"{texts[1]} ml", *notes, *map(str, row.entry.get("notes", []))])
         for column, text in enumerate(texts):
             item = read_only_item(text, why if column == 1 else text)
             if row.flags and column == 1:

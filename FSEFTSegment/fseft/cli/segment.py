@@ -64,9 +64,17 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         rows = []
         for entry in report["structures"]:
             expected = "-" if entry["expected_ml"] is None else "{:.1f} - {:.1f}".format(*entry["expected_ml"])
-            rows.append([entry["name"], f"{entry['volume_ml']:.1f}", expected, "; ".join(entry["flags"])])
+            rows.append(
+                [
+                    entry["name"],
+                    f"{entry['volume_ml']:.1f}",
+                    expected,
+                    "; ".join(entry["flags"]),
+                    "; ".join(entry["notes"]),
+                ]
+            )
         print(f"\n{report['name']} -> {report['output']}  ({sum(report['seconds'].values()):.0f} s)")
-        print_table(["structure", "ml", "expected ml", "look at"], rows)
+        print_table(["structure", "ml", "expected ml", "look at", "notes"], rows)
 
 
 def job_parameters(options: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 LOW_PROBABILITY = 0.7  # of a structure at its own boundary voxel; below, the boundary might as well lie elsewhere
-MOST = 0.5  # share of the boundary that is "most of" it
+#: Share of the boundary that is "most of" it. On the few_shot pool (88 results below 0.7 Dice and 42 others, linear
+#: probe at one, three and five shots) 0.5 finds 52 with 15 false alarms, 0.6 finds 34 with 4, 0.7 finds 29 with 1.
+MOST = 0.6
 LOW_CONFIDENCE_FLAG = "low confidence at most of the boundary"
 
 

@@ -24,7 +24,7 @@ from fseft.structures import Structure
 #: A page with more pictures is too large to open comfortably.
 MAX_PICTURES = 20
 _FIRST = ("name", "volume_ml", "expected_ml", "predicted_dice")
-_HIDDEN = {"value", "centre_index", "flags", "cut_by_border"}
+_HIDDEN = {"value", "centre_index", "flags", "notes", "cut_by_border"}
 _TITLES = {"name": "structure", "volume_ml": "ml", "expected_ml": "expected ml", "predicted_dice": "predicted Dice"}
 
 
@@ -92,15 +92,19 @@ def _texts(report: Mapping[str, Any]) -> list[str]:
 
 
 def _table(report: Mapping[str, Any]) -> Table:
-    """Known columns first, then whatever else the structures tell, flags last."""
+    """Known columns first, then whatever else the structures tell, flags and notes last."""
     entries: Sequence[Mapping[str, Any]] = report.get("structures", [])
     present = [name for name in _FIRST if any(entry.get(name) is not None for entry in entries)]
     others = dict.fromkeys(key for entry in entries for key in entry if key not in {*_FIRST, *_HIDDEN})
     columns = [*present, *others]
     rows = [
-        [*(_cell(name, entry.get(name)) for name in columns), "; ".join(entry.get("flags", []))] for entry in entries
+        [
+            *(_cell(name, entry.get(name)) for name in columns),
+            *("; ".join(entry.get(n, [])) for n in ("flags", "notes")),
+        ]
+        for entry in entries
     ]
-    return Table([*(_TITLES.get(name, name) for name in columns), "look at"], rows)
+    return Table([*(_TITLES.get(name, name) for name in columns), "look at", "notes"], rows)
 
 
 def _cell(name: str, value: Any) -> Any:

@@ -12,7 +12,7 @@ from fseft.models.adapted_model import AdaptedModel, SizePrior, current_versions
 from fseft.quality.predicted_dice import Calibration
 from fseft.quality.sides import body_centre_x, side_flags
 from fseft.quality.typicality import UNLIKE_FLAG
-from fseft.segmentation.flags import flags_of
+from fseft.segmentation.flags import flags_of, notes_of
 from fseft.transduction.plan import Outcome
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def make_report(
         prior, confidence = priors.get(structure.name), result.confidence[position]
         outcome = result.outcomes[position] if result.outcomes else None
         predicted = calibration.predict(structure.name, confidence.expected_dice) if calibration else None
-        # What leave-one-out taught about this model's confidence tells good from poor better than confidence alone,
-        # which is raised for most results: it speaks where there is nothing better.
+        # What leave-one-out taught about this model's confidence finds far more poor results than confidence alone,
+        # which speaks where there is nothing better.
         trust = predicted.flag if predicted is not None else confidence.flag
         flags = flags_of(size, prior)
         flags += [flag for flag in (trust if size.voxels else None, sides.get(structure.name)) if flag]
@@ -56,6 +56,7 @@ def make_report(
                 "volume_ml": round(size.volume_ml, 4),
                 "expected_ml": None if prior is None else [round(prior.low_ml, 4), round(prior.high_ml, 4)],
                 "flags": flags,
+                "notes": notes_of(size, prior),
                 "centre_index": size.centre,
                 "predicted_dice": None
                 if predicted is None or size.voxels == 0
