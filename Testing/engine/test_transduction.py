@@ -211,6 +211,21 @@ def test_an_impossible_prior_is_refused_and_flagged(
     assert not (tmp_path / "b.nii.gz").exists()
 
 
+def test_what_the_model_is_sure_of_nowhere_is_not_shrunk(model: AdaptedModel, source: FeatureSource) -> None:
+    scan, labels = make_scan(7)
+    true_ml = float((labels == 1).sum()) * scan.geometry.voxel_volume_ml
+    with torch.no_grad():  # the same labels, no certainty
+        for weight in (*model.adapter.head.weights, model.adapter.head.bias):
+            weight.mul_(0.1)
+    off = segment_scan(scan, unsure(model, 0.3), source)
+    priors = {"ball": edited(0.9 * true_ml, 1.1 * true_ml)}
+    assert ball(off) > 1.1 * true_ml, "nothing to shrink: the test would be empty"
+    refined = segment_scan(scan, model, source, refining=DEFAULT, priors=priors)
+    assert refined.outcomes[0].action == "refused"
+    assert "sure of too little" in refined.outcomes[0].why
+    assert refined.before is None
+
+
 def test_an_organ_cut_by_the_scan_is_not_grown(model: AdaptedModel, source: FeatureSource) -> None:
     scan, labels = make_scan(7)
     middle = int(np.median(np.nonzero(labels == 1)[0]))

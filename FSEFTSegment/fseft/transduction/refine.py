@@ -28,8 +28,14 @@ from fseft.transduction.survey import Survey, region_around
 MARGIN_VOXELS = 16  # network voxels around what might belong to a structure
 OVERRULED = 0.10  # share of what the model was sure of that may change sides
 ENOUGH = 0.5  # share of a violation that a change must remove to be kept
+#: Share of the expected volume that the model has to be sure of before it may shrink a structure to it. Where it is
+#: sure of nothing, what it doubts most is as often right as the rest, and taking that away only costs Dice: an
+#: oesophagus of three times the true volume fell from 0.31 to 0.28. It was sure of a fifth there, of parotids and brain
+#: stem of 0.8 and more.
+CORE = 0.4
 
 _LARGE = "It is larger than expected, and the model is sure of it: the expected volume may not fit this scan."
+_VAGUE = "It is larger than expected, and the model is sure of too little of it to tell what to take away."
 _SMALL = "It is smaller than expected, and the scan shows too little that could belong to it."
 _UNMOVED = "Its volume could not be brought into the expected range without overruling what the model is sure of."
 
@@ -114,8 +120,11 @@ def _possible(
     for target in targets:
         why = ""
         if sizes[target.position].volume_ml > target.high_ml:
-            if survey.confident[target.position] * network_voxel_ml > target.high_ml:
+            sure_ml = survey.confident[target.position] * network_voxel_ml
+            if sure_ml > target.high_ml:
                 why = _LARGE
+            elif sure_ml < CORE * target.expected_ml:
+                why = _VAGUE
         elif survey.plausible[target.position] * network_voxel_ml < target.low_ml:
             why = _SMALL
         if not why and survey.boxes[target.position] is None:
