@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from few_shot import POOL, read_pool, score, supports  # puts the engine on the path
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adaptation.support import make_support_case
@@ -38,11 +37,11 @@ from fseft.report.drawing import new_figure, png_of
 from fseft.report.overlay import SOFT_TISSUE_HU, draw_legend, draw_outline, draw_slice
 from fseft.report.planes import PLANES, Plane, Standing, occupied, slice_of
 from fseft.reporting import Reporter
-from fseft.scan.annotation import structures_from_json
 from fseft.scan.reading import read_scan
 from fseft.scan.scan import Scan
 from fseft.segmentation.predict import predict_labels
 from fseft.structures import Structure
+from openkbp import POOL, all_structures, read_pool, score, supports  # puts the engine on the path
 from scipy.ndimage import binary_fill_holes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -177,7 +176,7 @@ def _slice(array: np.ndarray, axis: int, index: int) -> np.ndarray:
 
 def picture_of_overlays(source: FeatureSource, queries: int = 4, pool_size: int = 6) -> Any:
     """Reference, zero-shot and one-shot outlines on the first query, with the Dice of each."""
-    structures = structures_from_json(POOL / "pt_109.json")
+    structures = all_structures()
     cases = list(read_pool(structures, queries + pool_size))
     compute = replace(source.compute, half=None)
     supporting = [_Case(*pair) for pair in cases[:pool_size]]

@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/from_scratch.py --shots 1 5 --seeds 0 --queries 4 --pool 6 --minutes 6
 
-Support sets, queries and scoring are those of ``few_shot.py``. Preprocessing, crop size, augmentation, optimiser and
+Support sets, queries and scoring are those of ``openkbp.py``. Preprocessing, crop size, augmentation, optimiser and
 schedule are those of pretraining, the loss is that of the adapters (Dice and cross-entropy over all structures at
 once). Every model has the same budget, processor time of one core in which it also makes its crops, or steps; the state
 of the loss at the end says whether that was enough.
@@ -11,17 +11,14 @@ of the loss at the end says whether that was enough.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from few_shot import POOL, read_pool, score, supports, table  # puts the engine on the path
 from fseft.adaptation.losses import few_shot_loss
 from fseft.adapters.adapter import Adapter
 from fseft.adapters.initialisation import make_adapter
@@ -32,17 +29,26 @@ from fseft.backbones.specification import BackboneSpecification
 from fseft.backbones.weights import load_specification
 from fseft.compute import choose_compute, use_threads
 from fseft.features.extraction import extract_features
-from fseft.files import replace_whole
 from fseft.preprocessing.grid import make_grid
 from fseft.preprocessing.intensity import AIR_HU, window
 from fseft.pretraining.augmentation import draw_cut, draw_placement, resample_crop, vary_appearance
 from fseft.pretraining.class_map import class_of, mirrored
 from fseft.pretraining.schedule import fraction_done, freeze_normalisation, learning_rate
 from fseft.pretraining.settings import PretrainingSettings
-from fseft.scan.annotation import Annotation, structures_from_json
+from fseft.scan.annotation import Annotation
 from fseft.scan.scan import Scan
 from fseft.segmentation.predict import predict_labels
 from fseft.structures import Structure
+from openkbp import (  # puts the engine on the path
+    all_structures,
+    benchmark_parser,
+    mean_dice,
+    read_pool,
+    require_pool,
+    score,
+    supports,
+)
+from results import write_scores
 from torch import Tensor, nn
 
 #: Steps that one reported loss is the mean of.
@@ -189,7 +195,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         warmup_steps=20,
         learning_rate=options.learning_rate,
     )
-    structures = structures_from_json(POOL / "pt_109.json")  # one of the cases that list all seven
+    structures = all_structures()
     cases = [
         make_case(*pair, structures, specification) for pair in read_pool(structures, options.queries + options.pool)
     ]
@@ -214,36 +220,25 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             method = "from scratch, " + (f"{options.steps} steps" if options.steps else f"{options.minutes:g} min")
             row = {"method": method, "shots": k, "seed": seed, "seconds": seconds, "curve": curve, "scores": scores}
             rows.append(row)
-            mean = np.nanmean([value[0] for by_name in scores for value in by_name.values()])
-            print(f"{method} k={k} seed={seed} {curve[-1]['step']:.0f} steps  mean Dice {mean:.3f}", flush=True)
-            write(result, options.output)  # after every row: a run that is cut short is not lost
+            print(
+                f"{method} k={k} seed={seed} {curve[-1]['step']:.0f} steps  mean Dice {mean_dice(scores):.3f}",
+                flush=True,
+            )
+            write_scores("from_scratch", result, options.output)
     return result
-
-
-def write(result: dict[str, Any], folder: Path) -> str:
-    """Write all scores, the losses and the tables; returns the tables."""
-    text = "Dice\n\n" + table(result, 0) + "\n\nSurface Dice at 2 mm\n\n" + table(result, 1) + "\n"
-    for name, content in (("from_scratch.json", json.dumps(result, indent=1)), ("from_scratch.md", text)):
-        with replace_whole(folder / name) as partial:
-            partial.write_text(content, encoding="utf-8")
-    return text
 
 
 def main() -> None:
     """Parse arguments, run, print and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__)
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--queries", type=int, default=4)
-    parser.add_argument("--pool", type=int, default=6, help="cases that support sets are drawn from")
     parser.add_argument("--minutes", type=float, default=6.0, help="processor time of each model")
     parser.add_argument("--steps", type=int, help="a budget of steps instead, for cores that are not quiet")
     parser.add_argument("--learning-rate", type=float, default=PretrainingSettings().learning_rate)
-    parser.add_argument("--output", type=Path, default=Path("benchmark-output"))
     options = parser.parse_args()
-    if not POOL.is_dir():
-        sys.exit(f"This benchmark needs the OpenKBP cases in {POOL.name}/, which are not here.")
-    print("\n" + write(run(options), options.output))
+    require_pool()
+    print("\n" + write_scores("from_scratch", run(options), options.output))
 
 
 if __name__ == "__main__":

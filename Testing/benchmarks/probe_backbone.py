@@ -21,33 +21,28 @@ from typing import Any
 
 import numpy as np
 import torch
+from fseft.adaptation.head_fitting import fit_head
+from fseft.adaptation.support import SupportCase, make_support_case
+from fseft.adapters.adapter import Adapter
+from fseft.adapters.initialisation import make_adapter
+from fseft.adapters.registry import find_method
+from fseft.backbones.library import find_backbone
+from fseft.backbones.networks import Backbone, build_network
+from fseft.backbones.specification import BackboneSpecification
+from fseft.backbones.weights import load_backbone, load_specification, save_backbone
+from fseft.compute import Compute, choose_compute, use_threads
+from fseft.evaluation.metrics import structure_metrics
+from fseft.features.extraction import extract_features
+from fseft.preprocessing.grid import make_grid
+from fseft.preprocessing.intensity import AIR_HU, window
+from fseft.scan.annotation import Annotation, read_annotation
+from fseft.scan.reading import read_scan
+from fseft.scan.scan import Scan
+from fseft.segmentation.predict import predict_labels
+from fseft.structures import Structure
+from openkbp import POOL, TOLERANCE_MM, require_pool  # puts the engine on the path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "FSEFTSegment"))
-
-from fseft.adaptation.head_fitting import fit_head  # noqa: E402
-from fseft.adaptation.support import SupportCase, make_support_case  # noqa: E402
-from fseft.adapters.adapter import Adapter  # noqa: E402
-from fseft.adapters.initialisation import make_adapter  # noqa: E402
-from fseft.adapters.registry import find_method  # noqa: E402
-from fseft.backbones.library import find_backbone  # noqa: E402
-from fseft.backbones.networks import Backbone, build_network  # noqa: E402
-from fseft.backbones.specification import BackboneSpecification  # noqa: E402
-from fseft.backbones.weights import load_backbone, load_specification, save_backbone  # noqa: E402
-from fseft.compute import Compute, choose_compute, use_threads  # noqa: E402
-from fseft.evaluation.metrics import structure_metrics  # noqa: E402
-from fseft.features.extraction import extract_features  # noqa: E402
-from fseft.preprocessing.grid import make_grid  # noqa: E402
-from fseft.preprocessing.intensity import AIR_HU, window  # noqa: E402
-from fseft.scan.annotation import Annotation, read_annotation  # noqa: E402
-from fseft.scan.reading import read_scan  # noqa: E402
-from fseft.scan.scan import Scan  # noqa: E402
-from fseft.segmentation.predict import predict_labels  # noqa: E402
-from fseft.structures import Structure  # noqa: E402
-
-POOL = ROOT / ".." / "shared" / "ct" / "openkbp"
 MARGIN_MM = 30.0
-TOLERANCE_MM = 2.0
 
 
 def choose_cases(names: Sequence[str], queries: int, supports: int) -> list[str]:
@@ -179,8 +174,7 @@ def main() -> None:
     )
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    if not POOL.is_dir():
-        sys.exit(f"This benchmark needs the OpenKBP cases in {POOL.name}/, which are not here.")
+    require_pool()
     use_threads()
     compute = choose_compute(options.device)
     folder = options.backbone or find_backbone("fseft-mini")

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from few_shot import POOL, Case, load_pool, score, supports  # puts the engine on the path
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adapters.adapter import Adapter
@@ -32,15 +30,12 @@ from fseft.adapters.registry import METHODS
 from fseft.backbones.library import find_backbone
 from fseft.compute import choose_compute, use_threads
 from fseft.features.source import FeatureSource
-from fseft.files import replace_whole
 from fseft.models.adapted_model import SizePrior
-from fseft.priors.from_support import prior_from_volumes
 from fseft.quality.confidence import ConfidenceTally
 from fseft.quality.predicted_dice import Calibration
 from fseft.quality.sides import body_centre_x, side_flags
 from fseft.quality.typicality import support_statistics, unlike
 from fseft.reporting import Reporter
-from fseft.scan.annotation import structures_from_json
 from fseft.segmentation.flags import flags_of, notes_of
 from fseft.segmentation.predict import predict_labels
 from fseft.segmentation.volumes import measure
@@ -48,21 +43,19 @@ from fseft.structures import Structure
 from fseft.validation.choice import choose
 from fseft.validation.record import Validation
 from fseft.validation.validate import validate
+from openkbp import (  # puts the engine on the path
+    Case,
+    all_structures,
+    benchmark_parser,
+    load_pool,
+    require_pool,
+    score,
+    size_priors,
+    supports,
+)
+from results import figure, markdown, write_outputs
 
 POOR = 0.7  # Dice; what a flag should catch
-
-
-def size_priors(support: Sequence[Case], structures: Sequence[Structure]) -> dict[str, SizePrior]:
-    """Size priors of a support set, from structures that a scan shows whole."""
-    volumes: dict[str, list[float]] = {}
-    for case in support:
-        there = case.annotation.structures
-        sizes = measure(case.annotation.labels, [s.value for s in there], case.scan.geometry)
-        for structure, size in zip(there, sizes, strict=True):
-            if size.voxels and not size.cut_by_border:
-                volumes.setdefault(structure.name, []).append(size.volume_ml)
-    found = {name: prior_from_volumes(values) for name, values in volumes.items()}
-    return {name: prior for name, prior in found.items() if prior is not None}
 
 
 def segment(
@@ -119,7 +112,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """All support sets and methods."""
     use_threads()
     source = FeatureSource(options.backbone or find_backbone("fseft-mini"), choose_compute(options.device))
-    structures = structures_from_json(POOL / "pt_109.json")
+    structures = all_structures()
     cases = load_pool(source, structures, options.queries + options.pool)
     pool, queries = cases[: options.pool], cases[options.pool :]
     settings = AdaptationSettings().replace(**json.loads(options.settings))
@@ -127,7 +120,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     for seed, support in supports(pool, options.shots, options.seeds):
         own = settings.replace(seed=seed)
         training = [case.support for case in support]
-        priors = size_priors(support, structures)
+        priors = size_priors(support)
         statistics = support_statistics([case.features for case in training])
         tables: dict[str, Any] = {}
         dice: dict[str, float] = {}
@@ -149,10 +142,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             dice[name] = float(np.nanmean([entry["dice"] for scan in scans for entry in scan.values()]))
             print(f"{name} seed {seed}: leave-one-out {validating:.0f} s, learning {learning:.0f} s, "
                   f"mean Dice {dice[name]:.3f}; {judged.verdict}", flush=True)  # fmt: skip
-            write(result, options.output)
+            write_outputs("quality", result, summary(result), options.output)
         chosen, reason = choose(tables, options.methods, f"{options.shots} held-out cases")
         result["auto"].append({"seed": seed, "chosen": chosen, "reason": reason, "dice": dice})
-        write(result, options.output)
+        write_outputs("quality", result, summary(result), options.output)
     return result
 
 
@@ -188,7 +181,7 @@ def agreement(estimated: Sequence[float], true: Sequence[float]) -> dict[str, fl
 
 def summary(result: dict[str, Any]) -> str:
     """The answers as Markdown."""
-    lines = ["| what | method | n | correlation | mean absolute error | bias |", "|---|---|---|---|---|---|"]
+    lines: list[list[str]] = []
     coverage, methods = [], list(dict.fromkeys(row["method"] for row in result["rows"]))
     for method in methods:
         rows = [row for row in result["rows"] if row["method"] == method]
@@ -218,21 +211,22 @@ def summary(result: dict[str, Any]) -> str:
         + ", ".join(f"{name} {value:.3f}" for name, value in row["dice"].items())
         for row in result["auto"]
     ]
-    return "\n".join([*lines, "", *coverage, "", flag_table(entries), "", *chosen, ""])
+    agreements = markdown(["what", "method", "n", "correlation", "mean absolute error", "bias"], lines)
+    return "\n".join([agreements, "", *coverage, "", flag_table(entries), "", *chosen, ""])
 
 
 def flag_table(entries: Sequence[dict[str, Any]]) -> str:
     """How often each flag catches a poor result, and how often it is a false alarm."""
     poor = [entry for entry in entries if entry["dice"] < POOR]
     fine = [entry for entry in entries if entry["dice"] >= POOR]
-    lines = [f"| flag | catches, of {len(poor)} below {POOR} | false alarms, of {len(fine)} others |", "|---|---|---|"]
+    rows = []
     for kind in [*(entries[0]["flags"] if entries else ()), "any that a report shows"]:
         caught, false = (sum(raised(entry["flags"], kind) for entry in group) for group in (poor, fine))
-        lines.append(f"| {kind} | {caught} | {false} |")
+        rows.append([kind, str(caught), str(false)])
     for kind in entries[0]["notes"] if entries else ():
         caught, false = (sum(entry["notes"][kind] for entry in group) for group in (poor, fine))
-        lines.append(f"| (a note) {kind} | {caught} | {false} |")
-    return "\n".join(lines)
+        rows.append([f"(a note) {kind}", str(caught), str(false)])
+    return markdown(["flag", f"catches, of {len(poor)} below {POOR}", f"false alarms, of {len(fine)} others"], rows)
 
 
 def raised(flags: dict[str, bool], kind: str) -> bool:
@@ -240,37 +234,30 @@ def raised(flags: dict[str, bool], kind: str) -> bool:
     return flags[kind] if kind in flags else any(up for name, up in flags.items() if name != "boundary")
 
 
-def line(what: str, method: str, found: dict[str, float]) -> str:
+def line(what: str, method: str, found: dict[str, float]) -> list[str]:
     """A row of the table."""
-    cells = [what, method, str(found["n"]), f"{found['correlation']:.2f}", f"{found['error']:.3f}"]
-    return "| " + " | ".join([*cells, f"{found['bias']:+.3f}"]) + " |"
-
-
-def write(result: dict[str, Any], folder: Path) -> str:
-    """Write all figures and the summary; returns the summary."""
-    text = summary(result)
-    for name, content in (("quality.json", json.dumps(result, indent=1)), ("quality.md", text)):
-        with replace_whole(folder / name) as partial:
-            partial.write_text(content, encoding="utf-8")
-    return text
+    return [
+        what,
+        method,
+        str(found["n"]),
+        f"{found['correlation']:.2f}",
+        figure(found["error"]),
+        f"{found['bias']:+.3f}",
+    ]
 
 
 def main() -> None:
     """Parse arguments, run, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, queries=4)
     parser.add_argument("--shots", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--queries", type=int, default=4)
-    parser.add_argument("--pool", type=int, default=6, help="cases that support sets are drawn from")
     parser.add_argument("--methods", nargs="+", default=["linear-probe"])
     parser.add_argument("--settings", default="{}", help="JSON of overrides of AdaptationSettings")
     parser.add_argument("--backbone", type=Path, help="a backbone folder; default: the bundled one")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--output", type=Path, default=Path("benchmark-output"))
     options = parser.parse_args()
-    if not POOL.is_dir():
-        sys.exit(f"This benchmark needs the OpenKBP cases in {POOL.name}/, which are not here.")
-    print("\n" + write(run(options), options.output))
+    require_pool()
+    print("\n" + summary(run(options)))
 
 
 if __name__ == "__main__":

@@ -5,33 +5,27 @@
 
 A cut scan ends in the middle of the parotids: everything above is taken away before features are computed, so most
 structures are shown in part. Dice and volume error per structure on the native grid; support sets and queries are
-those of ``few_shot.py``. One adapter per support set and one first segmentation per scan serve all ways.
+those of ``openkbp.py``. One adapter per support set and one first segmentation per scan serve all ways.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from few_shot import POOL, Case, load_pool, read_pool, score, supports  # puts the engine on the path
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adapters.registry import METHODS
 from fseft.backbones.library import find_backbone
 from fseft.compute import choose_compute, use_threads
 from fseft.features.source import FeatureSource
-from fseft.files import replace_whole
-from fseft.models.adapted_model import AdaptedModel, SizePrior
-from fseft.priors.from_support import prior_from_volumes
-from fseft.scan.annotation import Annotation, structures_from_json
-from fseft.scan.geometry import Geometry
+from fseft.location.propagation import sub_grid
+from fseft.models.adapted_model import AdaptedModel
+from fseft.scan.annotation import Annotation
 from fseft.scan.scan import Scan
 from fseft.segmentation.predict import predict_labels
 from fseft.segmentation.volumes import StructureVolume, measure
@@ -39,6 +33,18 @@ from fseft.structures import Structure
 from fseft.transduction.apply import refine_labels
 from fseft.transduction.survey import Survey
 from fseft.transduction.ways import Refining
+from openkbp import (  # puts the engine on the path
+    Case,
+    all_structures,
+    benchmark_parser,
+    load_pool,
+    read_pool,
+    require_pool,
+    score,
+    size_priors,
+    supports,
+)
+from results import markdown, write_outputs
 
 CUT_AT = ("RightParotid", "LeftParotid")  # a cut scan ends at the middle of whichever it has
 
@@ -57,27 +63,12 @@ def cut(query: Query) -> Query:
     planes = np.flatnonzero(np.isin(query.annotation.labels, values).any(axis=(1, 2)))
     if not planes.size:
         raise SystemExit(f"{query.scan.name} has no parotid to cut through.")
-    upwards = query.scan.geometry.direction[8] > 0
-    middle = int(planes.mean())
-    keep = slice(0, middle) if upwards else slice(middle, query.scan.geometry.size[2])
-    whole = query.scan.geometry
-    origin = tuple(float(v) for v in whole.to_world(np.array([[0, 0, keep.start]]))[0])
-    geometry = Geometry((*whole.size[:2], keep.stop - keep.start), whole.spacing, origin, whole.direction)  # type: ignore[arg-type]
+    whole, middle = query.scan.geometry, int(planes.mean())
+    upwards = whole.direction[8] > 0
+    keep = slice(0, middle) if upwards else slice(middle, whole.size[2])
+    geometry = sub_grid(whole, (keep, slice(0, whole.size[1]), slice(0, whole.size[0])))
     scan = Scan(query.scan.hounsfield[keep].copy(), geometry, f"{query.scan.name} cut")
     return Query(scan, Annotation(query.annotation.labels[keep].copy(), query.annotation.structures))
-
-
-def size_priors(support: Sequence[Case], structures: Sequence[Structure]) -> dict[str, SizePrior]:
-    """As adaptation makes them: from annotations that their scans do not cut."""
-    volumes: dict[str, list[float]] = {s.name: [] for s in structures}
-    for case in support:
-        there = {s.name: s.value for s in case.annotation.structures}
-        sizes = measure(case.annotation.labels, list(there.values()), case.scan.geometry)
-        for name, size in zip(there, sizes, strict=True):
-            if size.voxels and not size.cut_by_border:
-                volumes[name].append(size.volume_ml)
-    made = {name: prior_from_volumes(values) for name, values in volumes.items()}
-    return {name: prior for name, prior in made.items() if prior is not None}
 
 
 @dataclass(frozen=True)
@@ -102,7 +93,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """All support sets, ways and queries."""
     use_threads()
     source = FeatureSource(find_backbone("fseft-mini"), choose_compute(options.device))
-    structures = structures_from_json(POOL / "pt_109.json")
+    structures = all_structures()
     everyone = list(read_pool(structures, options.queries + options.pool))
     pool = load_pool(source, structures, options.pool)
     whole = [Query(*pair) for pair in everyone[options.pool :]]
@@ -117,7 +108,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             )
             model = AdaptedModel(
                 "benchmark", tuple(structures), options.method, source.specification.id,
-                source.specification.weights_sha256, adapter, k, size_priors(support, structures),
+                source.specification.weights_sha256, adapter, k, size_priors(support),
                 {"settings": vars(settings)},
             )  # fmt: skip
             for scene, queries in scenes.items():
@@ -128,7 +119,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                     mean = np.nanmean([v["dice"] for scan in row["scores"] for v in scan.values()])
                     print(f"{way:9} {scene:6} k={k} seed={seed} mean Dice {mean:.3f}  {row['seconds']:.1f} s a scan",
                           flush=True)  # fmt: skip
-                    write(result, options.output)  # after every row: a run that is cut short is not lost
+                    write_outputs("refinement", result, tables(result), options.output)
     return result
 
 
@@ -181,23 +172,18 @@ def tables(result: dict[str, Any]) -> str:
     for scene in ("whole", "cut"):
         for title, figure in (("Dice", dice_of), ("mean absolute volume error, %", volume_error_of)):
             lines += [f"{scene} scans: {title}", ""]
-            lines += ["| shots | refinement | " + " | ".join(result["structures"]) + " | mean |"]
-            lines += ["|---" * (len(result["structures"]) + 3) + "|"]
+            found = []
             rows = [row for row in result["rows"] if row["scans"] == scene]
             for key in dict.fromkeys((row["shots"], row["way"]) for row in rows):
                 scans = [s for row in rows if (row["shots"], row["way"]) == key for s in row["scores"]]
                 cells = [figure([s[name] for s in scans if name in s]) for name in result["structures"]]
-                lines.append(
-                    f"| {key[0]} | {key[1]} | " + " | ".join([*map(cell, cells), cell(np.nanmean(cells))]) + " |"
-                )
-            lines.append("")
-    return "\n".join([*lines, *acted_table(result)])
+                found.append([str(key[0]), key[1], *map(cell, cells), cell(float(np.nanmean(cells)))])
+            lines += [markdown(["shots", "refinement", *result["structures"], "mean"], found), ""]
+    return "\n".join([*lines, acted_table(result), ""])
 
 
-def acted_table(result: dict[str, Any]) -> list[str]:
+def acted_table(result: dict[str, Any]) -> str:
     """What became of the single results that a way changed."""
-    lines = ["| scans | shots | refinement | refined | Dice before | after | better | worse by over 0.005 |"]
-    lines += ["|---|---|---|---|---|---|---|---|"]
     plain = {(row["scans"], row["shots"], row["seed"]): row for row in result["rows"] if row["way"] == "off"}
     pairs: dict[tuple[str, int, str], list[tuple[float, float]]] = {}
     for row in result["rows"]:
@@ -207,15 +193,16 @@ def acted_table(result: dict[str, Any]) -> list[str]:
         found = pairs.setdefault((row["scans"], row["shots"], row["way"]), [])
         for was, now in zip(before["scores"], row["scores"], strict=True):
             found += [(was[name]["dice"], now[name]["dice"]) for name in now if now[name]["refined"]]
+    rows = []
     for (scene, shots, way), found in pairs.items():
-        if not found:
-            lines.append(f"| {scene} | {shots} | {way} | 0 | - | - | - | - |")
-            continue
-        before, after = np.array(found).T
-        better, worse = int((after > before).sum()), int((after < before - 0.005).sum())
-        cells = f"{len(found)} | {before.mean():.3f} | {after.mean():.3f} | {better} | {worse}"
-        lines.append(f"| {scene} | {shots} | {way} | {cells} |")
-    return [*lines, ""]
+        cells = ["0", "-", "-", "-", "-"]
+        if found:
+            before, after = np.array(found).T
+            better, worse = int((after > before).sum()), int((after < before - 0.005).sum())
+            cells = [str(len(found)), cell(before.mean()), cell(after.mean()), str(better), str(worse)]
+        rows.append([scene, str(shots), way, *cells])
+    head = ["scans", "shots", "refinement", "refined", "Dice before", "after", "better", "worse by over 0.005"]
+    return markdown(head, rows)
 
 
 def dice_of(entries: Sequence[dict[str, float]]) -> float:
@@ -237,30 +224,17 @@ def cell(value: float) -> str:
     return f"{value:.3f}" if value <= 1 else f"{value:.0f}"
 
 
-def write(result: dict[str, Any], folder: Path) -> str:
-    """Write all figures and the tables; returns the tables."""
-    text = tables(result)
-    for name, content in (("refinement.json", json.dumps(result, indent=1)), ("refinement.md", text)):
-        with replace_whole(folder / name) as partial:
-            partial.write_text(content, encoding="utf-8")
-    return text
-
-
 def main() -> None:
     """Parse arguments, run, print and write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = benchmark_parser(__doc__, queries=4)
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 3, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--queries", type=int, default=4)
-    parser.add_argument("--pool", type=int, default=6, help="cases that support sets are drawn from")
     parser.add_argument("--method", default="linear-probe")
     parser.add_argument("--ways", nargs="+", default=["off", "default"])
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--output", type=Path, default=Path("benchmark-output"))
     options = parser.parse_args()
-    if not POOL.is_dir():
-        sys.exit(f"This benchmark needs the OpenKBP cases in {POOL.name}/, which are not here.")
-    print("\n" + write(run(options), options.output))
+    require_pool()
+    print("\n" + tables(run(options)))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ and scored on the same queries, on the native grid; a structure that no annotate
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from few_shot import POOL, Case, load_pool, score  # puts the engine on the path
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adapters.adapter import Adapter
@@ -27,14 +24,22 @@ from fseft.adapters.registry import METHODS
 from fseft.backbones.library import find_backbone
 from fseft.compute import Compute, choose_compute, use_threads
 from fseft.features.source import FeatureSource
-from fseft.files import replace_whole
 from fseft.reporting import Reporter
-from fseft.scan.annotation import structures_from_json
 from fseft.segmentation.predict import predict_labels
 from fseft.structures import Structure
 from fseft.suggestion.ranking import rank_scans
 from fseft.suggestion.statistics import feature_statistics
 from fseft.suggestion.uncertainty import model_uncertainty
+from openkbp import (  # puts the engine on the path
+    Case,
+    all_structures,
+    benchmark_parser,
+    load_pool,
+    mean_dice,
+    require_pool,
+    score,
+)
+from results import figure, markdown, write_outputs
 
 
 def next_case(pool: Sequence[Case], chosen: Sequence[Case], adapter: Adapter | None, compute: Compute) -> Case:
@@ -66,11 +71,10 @@ def shown(support: Sequence[Case], structures: Sequence[Structure]) -> bool:
 
 def dice(adapter: Adapter, queries: Sequence[Case], structures: Sequence[Structure], compute: Compute) -> float:
     """Mean Dice over queries and structures."""
-    values = []
-    for query in queries:
-        labels = predict_labels(adapter, query.support.features, replace(compute, half=None))
-        values += [value[0] for value in score(query, labels, structures).values()]
-    return float(np.nanmean(values))
+    plain = replace(compute, half=None)
+    return mean_dice(
+        [score(query, predict_labels(adapter, query.support.features, plain), structures) for query in queries]
+    )
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -78,7 +82,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     use_threads()
     compute = choose_compute(options.device)
     source = FeatureSource(options.backbone or find_backbone("fseft-mini"), compute)
-    structures = structures_from_json(POOL / "pt_109.json")
+    structures = all_structures()
     cases = load_pool(source, structures, options.queries + options.pool)
     pool, queries = cases[: options.pool], cases[options.pool :]
     result: dict[str, Any] = {"pool": [c.name for c in pool], "queries": [q.name for q in queries], "rows": []}
@@ -104,30 +108,20 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def write(result: dict[str, Any], folder: Path) -> str:
     """Write scores and table; returns the table."""
     cases = max(len(row["dice"]) for row in result["rows"])
-    lines = ["| choice | " + " | ".join(f"{n + 1} cases" for n in range(cases)) + " |", "|" + "---|" * (cases + 1)]
-    for row in result["rows"]:
-        cells = [f"{value:.3f}" for value in row["dice"]] + ["-"] * (cases - len(row["dice"]))
-        lines.append(f"| {row['choice']} | " + " | ".join(cells) + " |")
-    text = "\n".join(lines) + "\n"
-    for name, content in (("suggestion.json", json.dumps(result, indent=1)), ("suggestion.md", text)):
-        with replace_whole(folder / name) as partial:
-            partial.write_text(content, encoding="utf-8")
-    return text
+    rows = [[row["choice"], *map(figure, row["dice"]), *["-"] * (cases - len(row["dice"]))] for row in result["rows"]]
+    text = markdown(["choice", *(f"{n + 1} cases" for n in range(cases))], rows) + "\n"
+    return write_outputs("suggestion", result, text, folder)
 
 
 def main() -> None:
     """Parse arguments, run, print and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pool", type=int, default=6, help="cases to choose from")
-    parser.add_argument("--queries", type=int, default=4)
+    parser = benchmark_parser(__doc__, queries=4)
     parser.add_argument("--orders", type=int, default=2, help="random orders to compare with")
     parser.add_argument("--cases", type=int, default=4, help="cases annotated in the end")
     parser.add_argument("--backbone", type=Path, help="a backbone folder; default: the bundled one")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--output", type=Path, default=Path("benchmark-output"))
     options = parser.parse_args()
-    if not POOL.is_dir():
-        sys.exit(f"This benchmark needs the OpenKBP cases in {POOL.name}/, which are not here.")
+    require_pool()
     torch.manual_seed(0)
     print("\n" + write(run(options), options.output))
 
