@@ -33,20 +33,45 @@ def render(
     draw = patient.draw(f"appearance {appearance}")
     means, textures = _tissue_values(draw)
     if appearance == "randomised":
-        means, textures = _randomise(means, textures, draw)
-    volume = means[tissues]
-    grain = Lattice.random(draw.rng, draw.between(7, 11)).sample(axes_mm)
-    grain *= textures[tissues]
-    volume += grain
-    if appearance == "randomised":
-        volume = _bend(volume, axes_mm, draw)
-    volume = _blur(volume, spacing_mm, draw, appearance)
-    volume += _noise(tissues.shape, spacing_mm, patient, draw, appearance)
+        means, textures = randomise(means, textures, TISSUE_IDS["air"], draw)
+    volume = scan(tissues, means, textures, axes_mm, spacing_mm, patient.fat_mm[1], appearance, draw)
     _add_streaks(volume, tissues, axes_mm, draw)
     if draw.chance(0.12):
         _cut_field_of_view(volume, draw)
     np.clip(volume, _LOWEST, _HIGHEST, out=volume)
     return np.rint(volume).astype(np.int16)
+
+
+def scan(
+    materials: np.ndarray,
+    means: np.ndarray,
+    textures: np.ndarray,
+    axes_mm: Axes,
+    spacing_mm: tuple[float, float, float],
+    fat_mm: float,
+    appearance: Appearance,
+    draw: Draw,
+) -> np.ndarray:
+    """What a scanner makes of painted materials: texture, blur and noise; (z, y, x) float32 HU, not clipped.
+
+    Args:
+        materials: (z, y, x) numbers of materials.
+        means, textures: HU of every material, and the standard deviation of its slow changes.
+        axes_mm: positions along the grid's axes (x, y, z); anchors the texture.
+        spacing_mm: (x, y, z).
+        fat_mm: of the patient's front; large patients let less through.
+        appearance: see :func:`render`.
+        draw: random numbers.
+    """
+    volume = means[materials]
+    grain = Lattice.random(draw.rng, draw.between(7, 11)).sample(axes_mm)
+    grain *= textures[materials]
+    volume += grain
+    if appearance == "randomised":
+        volume = _bend(volume, axes_mm, draw)
+    volume = _blur(volume, spacing_mm, draw, appearance)
+    volume += _noise(materials.shape, spacing_mm, fat_mm, draw, appearance)
+    return volume
 
 
 def _tissue_values(draw: Draw) -> tuple[np.ndarray, np.ndarray]:
@@ -77,13 +102,13 @@ def _swallow_contrast(means: np.ndarray, draw: Draw) -> None:
             means[TISSUE_IDS[name]] += draw.between(60, 260)
 
 
-def _randomise(means: np.ndarray, textures: np.ndarray, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
-    """Pull the tissues towards random values, so that only shapes remain to be learned from."""
+def randomise(means: np.ndarray, textures: np.ndarray, air: int, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
+    """Pull materials towards random values, so that only shapes remain to be learned from; ``air`` mostly stays."""
     share = 1.0 if draw.chance(0.4) else draw.between(0.4, 1.0)
     random = draw.rng.uniform(-1000, 1000, len(means)).astype(np.float32)
     mixed = (1 - share) * means + share * random
     if draw.chance(0.7):
-        mixed[TISSUE_IDS["air"]] = means[TISSUE_IDS["air"]]
+        mixed[air] = means[air]
     scale = draw.rng.uniform(0.5, 6.0, len(means)).astype(np.float32)
     return mixed.astype(np.float32), np.minimum(textures * scale + 3, 150)
 
@@ -113,12 +138,12 @@ def _smooth(volume: np.ndarray, sigma: float, axis: int) -> np.ndarray:
 
 
 def _noise(
-    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], patient: Patient, draw: Draw, appearance: Appearance
+    shape: tuple[int, ...], spacing_mm: tuple[float, float, float], fat_mm: float, draw: Draw, appearance: Appearance
 ) -> np.ndarray:
     """Noise correlated as by a soft or a sharp reconstruction kernel."""
     strong = 14.0 if appearance == "realistic" else 60.0
     # Thick slices average noise away; large patients let less through.
-    level = draw.between(4, strong) * (0.8 + patient.fat_mm[1] / 50) * np.sqrt(2.0 / max(min(spacing_mm[2], 6), 0.5))
+    level = draw.between(4, strong) * (0.8 + fat_mm / 50) * np.sqrt(2.0 / max(min(spacing_mm[2], 6), 0.5))
     noise = draw.rng.standard_normal(shape, dtype=np.float32)
     for axis, spacing in ((1, spacing_mm[1]), (2, spacing_mm[0])):
         noise = _smooth(noise, float(np.clip(draw.between(0.5, 1.1) / spacing, 0.3, 1.5)), axis)

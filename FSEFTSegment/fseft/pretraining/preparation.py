@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from fseft.backbones.specification import BackboneSpecification
@@ -54,10 +55,12 @@ def prepare(
         raise InputError("pretraining-no-source", "There is nothing to learn from.", "Give at least one --source.")
     groups = [source.preparations(specification) for source in sources]
     every = [preparation for group in groups for preparation in group]
+    needed = list({need.folder(work): need for preparation in every for need in preparation.needs()}.values())
     done: dict[Path, PreparedCase] = {}
-    for number, (folder, case) in enumerate(_run(every, work, workers), start=1):
+    stages = chain(_run(needed, work, workers), _run(every, work, workers))
+    for number, (folder, case) in enumerate(stages, start=1):
         done[folder] = case
-        reporter.progress("cases", number, len(every))
+        reporter.progress("cases", number, len(needed) + len(every))
         reporter.check_cancelled()
     cases = tuple(tuple(done[preparation.folder(work)] for preparation in group) for group in groups)
     classes = ordered_classes(

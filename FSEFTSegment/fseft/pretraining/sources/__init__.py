@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fseft.errors import InputError
+from fseft.pretraining.sources.label_shapes import LabelShapes
 from fseft.pretraining.sources.labelled_folder import LabelledFolder, listed_cases
 from fseft.pretraining.sources.phantoms import Phantoms
 from fseft.pretraining.sources.source import Preparation, Selection, Source
@@ -20,7 +21,7 @@ def parse_source(text: str) -> Source:
 
     ``folder:PATH`` knows ``structures`` and ``except`` (names joined by +), ``cases`` (names joined by +, or
     ``splits.json#key``) and ``weight``; ``phantoms:REGION`` knows ``except``, ``count``, ``seed``, ``randomised``
-    and ``weight``.
+    and ``weight``; ``shapes:PATH``, synthetic scans from the shapes of a folder's labels, knows all of them.
 
     Raises:
         InputError: "pretraining-source-invalid", "pretraining-splits-invalid".
@@ -50,11 +51,20 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split("+") if name.strip())
 
 
-def _folder(place: str, options: dict[str, str]) -> Source:
+def _folder(place: str, options: dict[str, str]) -> LabelledFolder:
     chosen = options.pop("cases", "")
     file, separator, key = chosen.rpartition("#")
     cases = listed_cases(Path(file), key) if separator else _names(chosen) or None
     return LabelledFolder(Path(place), _selection(options), cases, float(options.pop("weight", "1")))
+
+
+def _shapes(place: str, options: dict[str, str]) -> Source:
+    return LabelShapes(
+        count=int(options.pop("count", "40")),
+        seed=int(options.pop("seed", "0")),
+        randomised=float(options.pop("randomised", "0.4")),
+        folder=_folder(place, options),
+    )
 
 
 def _phantoms(place: str, options: dict[str, str]) -> Source:
@@ -68,6 +78,10 @@ def _phantoms(place: str, options: dict[str, str]) -> Source:
     )
 
 
-_KINDS: dict[str, Callable[[str, dict[str, str]], Source]] = {"folder": _folder, "phantoms": _phantoms}
+_KINDS: dict[str, Callable[[str, dict[str, str]], Source]] = {
+    "folder": _folder,
+    "phantoms": _phantoms,
+    "shapes": _shapes,
+}
 
 __all__ = ["LabelledFolder", "Phantoms", "Preparation", "Selection", "Source", "parse_source"]

@@ -47,6 +47,10 @@ class LabelledFolder:
         return f"labelled folder, {count} cases, {only}{without}, weight {self.weight:g}"
 
     def preparations(self, specification: BackboneSpecification) -> list[Preparation]:
+        """The folder's cases, see :meth:`cases_of_folder`."""
+        return list(self.cases_of_folder(specification))
+
+    def cases_of_folder(self, specification: BackboneSpecification) -> list[FolderCase]:
         """The folder's cases.
 
         Raises:
@@ -62,7 +66,7 @@ class LabelledFolder:
             )
         return [self._preparation(name, specification) for name in wanted]
 
-    def _preparation(self, name: str, specification: BackboneSpecification) -> Preparation:
+    def _preparation(self, name: str, specification: BackboneSpecification) -> FolderCase:
         for ending in (_CT, _LABELS, _NOTES):
             if not (self.folder / f"{name}{ending}").is_file():
                 raise InputError(
@@ -73,11 +77,11 @@ class LabelledFolder:
         labels, usable = _read_notes(self.folder / f"{name}{_NOTES}")
         used, left_out = self.selection.split(labels, usable)
         values = tuple(labels[entry] for entry in used)
-        return _FolderCase(self.folder, name, tuple(used), values, tuple(left_out), specification)
+        return FolderCase(self.folder, name, tuple(used), values, tuple(left_out), specification)
 
 
 @dataclass(frozen=True)
-class _FolderCase:
+class FolderCase:
     """One case of a folder, to be resampled once."""
 
     source: Path
@@ -86,6 +90,10 @@ class _FolderCase:
     values: tuple[int, ...]
     left_out: tuple[str, ...]
     specification: BackboneSpecification
+
+    def needs(self) -> tuple[Preparation, ...]:
+        """Nothing."""
+        return ()
 
     def folder(self, work: Path) -> Path:
         """By the files' identity, the labels in use and the grid."""

@@ -89,6 +89,10 @@ class _PhantomCase:
     left_out: tuple[str, ...]
     specification: BackboneSpecification
 
+    def needs(self) -> tuple[Preparation, ...]:
+        """Nothing."""
+        return ()
+
     def folder(self, work: Path) -> Path:
         """By all that decides the phantom."""
         identity = [

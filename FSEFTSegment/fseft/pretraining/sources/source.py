@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +14,9 @@ from fseft.structures import canonical_name
 
 class Preparation(Protocol):
     """One case to be made; picklable, so that other processes can make it."""
+
+    def needs(self) -> Sequence[Preparation]:
+        """Cases that have to be there before this one is made."""
 
     def folder(self, work: Path) -> Path:
         """Where the case goes under the work folder; the same content has the same place."""
