@@ -38,7 +38,8 @@ def parts(options: argparse.Namespace) -> dict[str, list[str]]:
             "--steps", options.scratch_steps,
         ],
         "random": [
-            "few_shot.py", *sets, *shots, *seeds, "--backbone", random, "--methods", "linear-probe", "spatial-adapter",
+            "few_shot.py", *sets, *shots, "--seeds", *options.random_seeds, "--backbone", random,
+            "--methods", "linear-probe", "spatial-adapter",
         ],
     }  # fmt: skip
     if not random.is_dir():
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["few_shot", "atlas", "from_scratch", "random"])
     parser.add_argument("--scratch-shots", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--scratch-seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--random-seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--scratch-steps", type=int, default=600, help="training steps of the network from scratch")
     options = parser.parse_args()
     require_pool()
