@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_specification
+from fseft.adapters.head import upsample, upsample_scores
 from fseft.adapters.initialisation import make_adapter, start_from_pretrained
 from fseft.adapters.registry import METHODS, find_method
 from fseft.backbones.networks import build_network
@@ -89,14 +90,36 @@ def test_block_with_context_is_refined_as_the_whole_volume(method: str) -> None:
         torch.nn.init.normal_(residual[2].weight, std=0.2)
     levels = [torch.randn(1, c, 64 // s, 64 // s, 64 // s) for c, s in ((4, 1), (8, 2), (8, 4), (12, 8))]
     reach = adapter.reach
-    whole = adapter.refine(levels)
-    for level, (values, stride) in enumerate(zip(levels, (1, 2, 4, 8), strict=True)):
-        low, high = 24 // stride, 40 // stride
-        wide, keep = slice(low - reach, high + reach), slice(low, high)
-        block = adapter.residuals[level](values[..., wide, wide, wide])  # type: ignore[index]
-        inner = slice(reach, reach + high - low)
-        refined = values[..., keep, keep, keep] + block[..., inner, inner, inner]
-        assert torch.allclose(refined, whole[level][..., keep, keep, keep], atol=1e-5)
+    blocks = []
+    for values, stride in zip(levels, (1, 2, 4, 8), strict=True):
+        wide = slice(24 // stride - reach, 40 // stride + reach)
+        blocks.append(values[..., wide, wide, wide])
+    refined = adapter.refine_inside(blocks)
+    for block, whole, stride in zip(refined, adapter.refine(levels), (1, 2, 4, 8), strict=True):
+        keep = slice(24 // stride, 40 // stride)
+        assert torch.allclose(block, whole[..., keep, keep, keep], atol=1e-5)
+    assert torch.allclose(adapter(blocks, context=reach), adapter.head(refined), atol=1e-5)
+
+
+def test_context_beyond_the_reach_changes_nothing() -> None:
+    torch.manual_seed(0)
+    adapter = make_adapter(find_method("spatial-adapter"), tiny_specification(), number_structures(["a"])).eval()
+    for residual in adapter.residuals:  # type: ignore[union-attr]
+        torch.nn.init.normal_(residual[2].weight, std=0.2)
+    levels = [torch.randn(1, c, 16 // s + 6, 16 // s + 6, 16 // s + 6) for c, s in ((4, 1), (8, 2), (8, 4), (12, 8))]
+    narrow = [level[..., 1:-1, 1:-1, 1:-1] for level in levels]
+    assert torch.allclose(adapter(levels, context=3), adapter(narrow, context=2), atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 8])
+def test_scores_are_upsampled_as_the_library_does(factor: int) -> None:
+    torch.manual_seed(0)
+    scores = torch.randn(2, 3, 1, 4, 5, dtype=torch.float64, requires_grad=True)
+    raised, expected = upsample_scores(scores, factor), upsample(scores, factor)
+    assert torch.allclose(raised, expected)
+    towards = torch.randn_like(expected)
+    ours, theirs = (torch.autograd.grad((volume * towards).sum(), scores)[0] for volume in (raised, expected))
+    assert torch.allclose(ours, theirs)
 
 
 def test_unknown_method_is_named() -> None:

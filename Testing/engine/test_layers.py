@@ -46,6 +46,16 @@ def test_command_line_starts_without_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
+def test_adapting_from_cached_features_loads_no_large_package() -> None:
+    code = (
+        "import sys, fseft.jobs.adapt_job; print(sorted({'monai', 'torch._dynamo', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "FSEFTSegment"
+    )
+    assert done.stdout.strip() == "[]"
+
+
 def test_files_stay_readable() -> None:
     long = {p.name: n for p in ENGINE.rglob("*.py") if (n := len(p.read_text(encoding="utf-8").splitlines())) > 450}
     assert long == {}

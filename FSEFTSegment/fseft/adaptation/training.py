@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fseft.adaptation.losses import few_shot_loss
+from fseft.adaptation.optimiser import AdamW
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adaptation.support import SupportCase, sample_crops
 from fseft.adapters.adapter import Adapter
@@ -18,7 +19,7 @@ from fseft.errors import InputError
 from fseft.reporting import SILENT, Reporter
 
 #: Called after every epoch with its number from 0 on and the optimiser.
-AfterEpoch = Callable[[int, torch.optim.Optimizer], None]
+AfterEpoch = Callable[[int, AdamW], None]
 
 
 @dataclass
@@ -66,15 +67,13 @@ def train_adapter(
     """
     generator = np.random.default_rng(settings.seed)
     adapter.to(compute.device).train()
-    optimiser = torch.optim.AdamW(adapter.parameters(), lr=learning_rate, weight_decay=settings.weight_decay)
+    optimiser = AdamW(adapter.parameters(), learning_rate, settings.weight_decay)
     epochs = settings.epochs
     if settings.steps is not None:
         epochs = min(epochs, max(1, math.ceil(settings.steps / len(cases))))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda epoch: _learning_rate_factor(epoch, epochs, settings)
-    )
     curve = TrainingCurve(structure_loss={name: [] for name in names})
     for epoch in range(epochs):
+        optimiser.learning_rate = learning_rate * _learning_rate_factor(epoch, epochs, settings)
         losses, per_structure = [], []
         for index in generator.permutation(len(cases)):
             loss, dice = _step(adapter, cases[index], optimiser, settings, generator, compute)
@@ -89,7 +88,6 @@ def train_adapter(
             reporter.check_cancelled()
         if after_epoch is not None:
             after_epoch(epoch, optimiser)
-        schedule.step()
         _record(curve, losses, per_structure, names)
         reporter.metric("loss", epoch + 1, curve.loss[-1])
         for name in names:
@@ -107,7 +105,7 @@ def train_adapter(
 def _step(
     adapter: Adapter,
     case: SupportCase,
-    optimiser: torch.optim.Optimizer,
+    optimiser: AdamW,
     settings: AdaptationSettings,
     generator: np.random.Generator,
     compute: Compute,
@@ -123,7 +121,7 @@ def _step(
     )
     logits = adapter(batch.levels, context=adapter.reach)
     loss, per_structure = few_shot_loss(logits, batch.labels, batch.annotated, batch.known, settings.cross_entropy)
-    optimiser.zero_grad(set_to_none=True)
+    optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
     return float(loss.detach()), per_structure

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -55,7 +57,7 @@ class LinearHead(nn.Module):
         """
         finest = self.strides[0]
         scores = [
-            upsample(layer(level), stride // finest)
+            upsample_scores(layer(level), stride // finest)
             for layer, level, stride in zip(self.levels, levels, self.strides, strict=True)
         ]
         return torch.stack(scores).sum(dim=0) if len(scores) > 1 else scores[0]
@@ -73,3 +75,26 @@ def upsample(volume: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return volume
     return functional.interpolate(volume, scale_factor=factor, mode="trilinear", align_corners=False)
+
+
+def upsample_scores(volume: Tensor, factor: int) -> Tensor:
+    """:func:`upsample` for the few channels of scores: one small matrix per axis.
+
+    On a CPU several times faster than the library's interpolation, the gradient above all. It does not keep the
+    channels last in memory, which is why networks do without it.
+    """
+    if factor == 1 or volume.device.type != "cpu":
+        return upsample(volume, factor)
+    batch, channels, *shape = volume.shape
+    x, y, z = (torch.from_numpy(_upsampling(extent, factor)).to(volume.dtype) for extent in shape)
+    raised = torch.matmul(y, torch.matmul(volume, z.T))
+    raised = torch.matmul(x, raised.reshape(batch, channels, shape[0], -1))
+    return raised.reshape(batch, channels, *(extent * factor for extent in shape))
+
+
+@lru_cache(maxsize=64)
+def _upsampling(extent: int, factor: int) -> np.ndarray:
+    """(extent * factor, extent) float32 weights of linear interpolation, the first and last voxel repeated outside."""
+    position = np.clip((np.arange(extent * factor) + 0.5) / factor - 0.5, 0, extent - 1)
+    distance = np.abs(position[:, None] - np.arange(extent)[None])
+    return np.maximum(0.0, 1.0 - distance).astype(np.float32)

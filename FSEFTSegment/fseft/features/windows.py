@@ -1,4 +1,7 @@
-"""Sliding windows over a network grid, ordered so that finished slabs can be written while later ones are computed."""
+"""Sliding windows over a network grid, ordered so that finished slabs can be written while later ones are computed.
+
+MONAI is imported where windows are needed: loading it takes seconds, and cached feature volumes need none.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
 from fseft.backbones.specification import BackboneSpecification
@@ -32,6 +34,8 @@ def plan_windows(
 
     The interval is rounded down to the largest stride so that windows begin on every level's voxels.
     """
+    from monai.data.utils import dense_patch_slices
+
     overlap = specification.overlap if overlap is None else overlap
     size = tuple(min(patch, extent) for patch, extent in zip(specification.patch, shape, strict=True))
     stride = specification.largest_stride
@@ -46,5 +50,7 @@ def plan_windows(
 
 def blending_weights(size: Sequence[int], stride: int) -> Tensor:
     """Gaussian importance of a window's voxels at a level, (x, y, z), as MONAI's sliding window weighs them."""
+    from monai.data.utils import compute_importance_map
+
     level_size = tuple(edge // stride for edge in size)
     return compute_importance_map(level_size, mode="gaussian", sigma_scale=0.125, dtype=torch.float32)

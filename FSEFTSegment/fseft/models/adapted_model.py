@@ -10,10 +10,10 @@ import json
 import platform
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import monai
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -100,7 +100,7 @@ def current_versions() -> dict[str, str]:
     return {
         "fseft": fseft.__version__,
         "torch": str(torch.__version__),
-        "monai": str(monai.__version__),
+        "monai": metadata.version("monai"),  # not imported: that takes seconds
         "python": platform.python_version(),
     }
 

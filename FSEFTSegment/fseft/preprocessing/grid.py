@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import find_objects
 
 from fseft.backbones.specification import BackboneSpecification
 from fseft.preprocessing.body import BodyRegion, find_body
@@ -86,18 +87,26 @@ class NetworkGrid:
 
     def to_network(self, volume: np.ndarray, antialias: bool, fill: float) -> np.ndarray:
         """Resample a scan-grid volume (z, y, x) linearly to the network grid (x, y, z), float32."""
-        order = self.scan_order
-        region = tuple(slice(self.axes[n].start, self.axes[n].stop) for n in order)
-        matrices = []
-        for n in order:
-            axis = self.axes[n]
-            support = max(1.0, axis.ratio) if antialias else 1.0
-            matrices.append(linear_matrix(axis.scan_positions() - axis.start, axis.stop - axis.start, support))
-        inner = resample(volume[region], tuple(matrices))  # type: ignore[arg-type]
+        inner = resample(volume[self._covered], self._matrices(antialias))
         inner = inner.transpose([axis.scan_axis for axis in self.axes])
         padded = np.full(self.shape, fill, dtype=np.float32)
         padded[tuple(slice(0, axis.content) for axis in self.axes)] = inner
         return padded
+
+    @property
+    def _covered(self) -> tuple[slice, slice, slice]:
+        """The part of the scan's array (z, y, x) that the grid covers."""
+        z, y, x = (slice(self.axes[n].start, self.axes[n].stop) for n in self.scan_order)
+        return z, y, x
+
+    def _matrices(self, antialias: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Weights (content, covered scan voxels) along the scan's array axes z, y, x."""
+        matrices = []
+        for n in self.scan_order:
+            axis = self.axes[n]
+            support = max(1.0, axis.ratio) if antialias else 1.0
+            matrices.append(linear_matrix(axis.scan_positions() - axis.start, axis.stop - axis.start, support))
+        return (matrices[0], matrices[1], matrices[2])
 
     def mask_to_network(self, body: BodyRegion) -> np.ndarray:
         """The coarse body mask on the network grid (x, y, z), bool, nearest neighbour."""
@@ -116,15 +125,25 @@ class NetworkGrid:
     def labels_to_network(self, labels: np.ndarray, values: tuple[int, ...]) -> np.ndarray:
         """A labelmap (z, y, x) on the network grid (x, y, z), uint16: each structure's indicator is resampled
         linearly and the largest wins, which keeps surfaces smooth on grids finer than the scan."""
-        best = 1.0 - self.to_network((labels > 0).astype(np.float32), antialias=True, fill=0.0)
-        result = np.zeros(self.shape, dtype=np.uint16)
+        covered = labels[self._covered]
+        matrices = self._matrices(antialias=True)
+        shape = tuple(matrix.shape[0] for matrix in matrices)
+        best, inner = np.ones(shape, dtype=np.float32), np.zeros(shape, dtype=np.uint16)
+        boxes = find_objects(covered)
+        present = [(value, boxes[value - 1]) for value in range(1, len(boxes) + 1) if boxes[value - 1] is not None]
+        shares = {value: _share(covered[box] == value, box, matrices) for value, box in present}
+        for reached, share in shares.values():
+            best[reached] -= share
+        np.maximum(best, 0.0, out=best)  # rounding must not make a structure's share of nothing the largest
         for value in values:
-            mask = labels == value
-            if mask.any():
-                share = self.to_network(mask, antialias=True, fill=0.0)
-                wins = share > best
-                best[wins] = share[wins]
-                result[wins] = value
+            if value in shares:
+                reached, share = shares[value]
+                wins = share > best[reached]
+                best[reached][wins] = share[wins]
+                inner[reached][wins] = value
+        result = np.zeros(self.shape, dtype=np.uint16)
+        content = tuple(slice(0, axis.content) for axis in self.axes)
+        result[content] = inner.transpose([axis.scan_axis for axis in self.axes])
         return result
 
     def nearest_to_network(self, mask: np.ndarray) -> np.ndarray:
@@ -163,6 +182,17 @@ class NetworkGrid:
         content = volume[tuple(slice(0, axis.content) for axis in self.axes)]
         matrices = (self.back_matrix(0), self.back_matrix(1), self.back_matrix(2))
         yield from resample_slabs(content.transpose(self.scan_order), matrices)
+
+
+Box = tuple[slice, slice, slice]
+
+
+def _share(mask: np.ndarray, box: Box, matrices: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[Box, np.ndarray]:
+    """Where along z, y, x a mask that fills a box of the source reaches, and its resampled share there."""
+    columns = [matrix[:, part] for matrix, part in zip(matrices, box, strict=True)]
+    used = [np.flatnonzero(matrix.any(axis=1)) for matrix in columns]
+    z, y, x = (slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0, 0) for rows in used)
+    return (z, y, x), resample(mask, (columns[0][z], columns[1][y], columns[2][x]))
 
 
 def make_grid(scan: Scan, specification: BackboneSpecification, body: BodyRegion | None = None) -> NetworkGrid:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fseft.adapters.adapter import Adapter
-from fseft.adapters.head import upsample
+from fseft.adapters.head import upsample_scores
 from fseft.compute import Compute
 from fseft.features.volume import FeatureVolume
 
@@ -40,11 +40,7 @@ def refined_levels(
     """
     start, size = [b for b, _ in box], [e - b for b, e in box]
     levels = [level[None] for level in features.crop(start, size, adapter.reach + context, device)]
-    refined = adapter.refine(levels)
-    if not adapter.reach:
-        return refined
-    keep = slice(adapter.reach, -adapter.reach)
-    return [level[..., keep, keep, keep] for level in refined]
+    return adapter.refine_inside(levels)
 
 
 def box_logits(adapter: Adapter, features: FeatureVolume, box: Box, device: torch.device | str) -> Tensor:
@@ -57,7 +53,7 @@ def box_logits(adapter: Adapter, features: FeatureVolume, box: Box, device: torc
         scores = layer(level)
         _repeat_edges(scores, box, features.grid.shape)
         inner = slice(stride // finest, -(stride // finest))
-        raised = upsample(scores, stride // finest)[0, :, inner, inner, inner]
+        raised = upsample_scores(scores, stride // finest)[0, :, inner, inner, inner]
         total = raised if total is None else total + raised
     assert total is not None
     return total

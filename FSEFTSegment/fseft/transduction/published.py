@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fseft.adaptation.losses import structure_probabilities
+from fseft.adaptation.optimiser import AdamW
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adaptation.support import SupportCase
 from fseft.adaptation.training import train_adapter
@@ -63,10 +64,10 @@ def refine_published(
     positions = torch.tensor([i for i, _ in wanted], dtype=torch.long, device=compute.device)
     expected = torch.tensor([size for _, size in wanted], dtype=torch.float32, device=compute.device) / voxel_ml
 
-    def constrain(epoch: int, optimiser: torch.optim.Optimizer) -> None:
+    def constrain(epoch: int, optimiser: AdamW) -> None:
         if epoch < FIRST_EPOCH or not len(positions):
             return
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad()
         loss = WEIGHT * transductive_loss(adapter, levels, positions, expected)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fseft.adapters.adapter import Adapter
-from fseft.adapters.head import upsample
+from fseft.adapters.head import upsample_scores
 from fseft.compute import Compute
 from fseft.features.volume import FeatureVolume
 from fseft.segmentation.scoring import Box, boxes_within, refined_levels
@@ -40,7 +40,7 @@ class RegionFeatures:
         total = bias[:, None, None, None]
         for level, factor, weight in zip(self.levels, self.factors, weights, strict=True):
             scored = functional.conv3d(level, weight[:, :, None, None, None])
-            total = total + upsample(scored, factor)[0]
+            total = total + upsample_scores(scored, factor)[0]
         return total
 
 

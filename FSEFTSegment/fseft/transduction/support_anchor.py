@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from fseft.adaptation.losses import few_shot_loss
-from fseft.adaptation.support import CropBatch, SupportCase, sample_crops
+from fseft.adaptation.support import SupportCase, sample_crops
 from fseft.adapters.adapter import Adapter
-from fseft.adapters.head import upsample
+from fseft.adapters.head import upsample_scores
 from fseft.transduction.optimise import SupportLoss
 
 CROP = 48  # network voxels
@@ -37,9 +37,8 @@ def support_anchor(adapter: Adapter, cases: Sequence[SupportCase], cross_entropy
     prepared = []
     for case in cases:
         batch = sample_crops(case, CROP, CROPS, 1.0, adapter.reach, generator)
-        levels = [
-            _pooled(level, s, stride) for level, s in zip(_refined(adapter, batch), adapter.head.strides, strict=True)
-        ]
+        refined = adapter.refine_inside(batch.levels)
+        levels = [_pooled(level, s, stride) for level, s in zip(refined, adapter.head.strides, strict=True)]
         centre = (slice(None), *(slice(stride // 2, None, stride),) * 3)
         prepared.append((levels, batch.labels[centre], batch.annotated[centre], batch.known))
     factors = [max(s, stride) // stride for s in adapter.head.strides]
@@ -49,19 +48,11 @@ def support_anchor(adapter: Adapter, cases: Sequence[SupportCase], cross_entropy
         for levels, labels, annotated, known in prepared:
             logits = bias[None, :, None, None, None]
             for level, weight, factor in zip(levels, weights, factors, strict=True):
-                logits = logits + upsample(functional.conv3d(level, weight[:, :, None, None, None]), factor)
+                logits = logits + upsample_scores(functional.conv3d(level, weight[:, :, None, None, None]), factor)
             losses.append(few_shot_loss(logits, labels, annotated, known, cross_entropy)[0])
         return torch.stack(losses).mean()
 
     return loss
-
-
-def _refined(adapter: Adapter, batch: CropBatch) -> list[Tensor]:
-    refined = adapter.refine(batch.levels)
-    if not adapter.reach:
-        return refined
-    keep = slice(adapter.reach, -adapter.reach)
-    return [level[..., keep, keep, keep] for level in refined]
 
 
 def _pooled(level: Tensor, stride: int, pooled: int) -> Tensor:
