@@ -29,7 +29,7 @@ from openkbp import (  # puts the engine on the path
     score,
     supports,
 )
-from results import write_scores
+from results import is_done, rows_so_far, write_scores
 
 
 @dataclass
@@ -53,10 +53,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     position = np.zeros(max(s.value for s in structures) + 1, dtype=np.uint8)
     for number, structure in enumerate(structures, start=1):
         position[structure.value] = number
-    rows: list[dict[str, Any]] = []
-    result = {"queries": [q.scan.name for q in queries], "structures": [s.name for s in structures], "rows": rows}
+    result: dict[str, Any] = {
+        "queries": [q.scan.name for q in queries],
+        "structures": [s.name for s in structures],
+    }
+    result["rows"] = rows = rows_so_far("atlas", result, options.output)
     for k in options.shots:
         for seed, support in supports(pool, k, options.seeds):
+            if is_done(rows, "atlas", k, seed):
+                continue
             scores, failed, seconds = [], 0, []
             for query in queries:
                 clock = time.monotonic()

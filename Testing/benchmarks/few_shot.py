@@ -3,7 +3,7 @@
     python Testing/benchmarks/few_shot.py --shots 1 5 --seeds 0 1 2 --queries 8 --output benchmark-output
 
 Support sets and queries are drawn as ``openkbp.py`` says. One model for all structures per support set; zero-shot
-covers the base structures alone.
+covers the base structures alone. Rows that the output folder holds already are kept: a run that was cut short goes on.
 With ``--location`` every result is also refined by location (the support scans registered to the query, see
 ``atlas.py``) and gets a second row. Registrations are taken from the cache.
 """
@@ -44,7 +44,7 @@ from openkbp import (  # puts the engine on the path
     score,
     supports,
 )
-from results import write_scores
+from results import is_done, rows_so_far, write_scores
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -58,8 +58,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     pool, queries = cases[: options.pool], cases[options.pool :]
     settings = AdaptationSettings.published() if options.protocol == "published" else AdaptationSettings()
     settings = settings.replace(**json.loads(options.settings))
-    rows: list[dict[str, Any]] = []
-    result = {"queries": [q.name for q in queries], "structures": [s.name for s in structures], "rows": rows}
+    result: dict[str, Any] = {
+        "queries": [q.name for q in queries],
+        "structures": [s.name for s in structures],
+        "options": [source.specification.weights_sha256, vars(settings), options.largest],
+    }
+    result["rows"] = rows = rows_so_far("few_shot", result, options.output)
     for method_name in options.methods:
         method = METHODS[method_name]
         zero_shot = method.learning_rate == 0
@@ -69,6 +73,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             shots, seeds = [0], options.seeds[:1]
         for k in shots:
             for seed, support in supports(pool, max(k, 1), seeds):
+                last = f"{method_name} + location" if options.location and k else method_name
+                if is_done(rows, last, k, seed):
+                    continue
                 clock = time.monotonic()
                 adapter, curve = make_trained_adapter(
                     method, learnt, [c.support for c in support] if k else [], source,

@@ -48,7 +48,7 @@ from openkbp import (  # puts the engine on the path
     score,
     supports,
 )
-from results import write_scores
+from results import is_done, rows_so_far, write_scores
 from torch import Tensor, nn
 
 #: Steps that one reported loss is the mean of.
@@ -200,10 +200,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         make_case(*pair, structures, specification) for pair in read_pool(structures, options.queries + options.pool)
     ]
     pool, queries = cases[: options.pool], cases[options.pool :]
-    rows: list[dict[str, Any]] = []
-    result = {"queries": [q.scan.name for q in queries], "structures": [s.name for s in structures], "rows": rows}
+    result: dict[str, Any] = {
+        "queries": [q.scan.name for q in queries],
+        "structures": [s.name for s in structures],
+    }
+    result["rows"] = rows = rows_so_far("from_scratch", result, options.output)
+    method = "from scratch, " + (f"{options.steps} steps" if options.steps else f"{options.minutes:g} min")
     for seed in options.seeds:
         for k in options.shots:
+            if is_done(rows, method, k, seed):
+                continue
             ((_, support),) = supports(pool, k, [seed])
             torch.manual_seed(seed)
             network = build_network(specification).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -217,7 +223,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             for query in queries:
                 labels = predict_labels(head, extract_features(network, query.scan, compute), compute)
                 scores.append(score(query, labels, structures))
-            method = "from scratch, " + (f"{options.steps} steps" if options.steps else f"{options.minutes:g} min")
             row = {"method": method, "shots": k, "seed": seed, "seconds": seconds, "curve": curve, "scores": scores}
             rows.append(row)
             print(

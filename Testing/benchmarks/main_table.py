@@ -5,7 +5,7 @@
 Runs ``few_shot.py`` (zero-shot, linear probe, MLP and spatial adapter, each with location too), ``atlas.py`` (what
 can be had without a backbone), ``from_scratch.py`` (the same network without pretraining) and ``few_shot.py`` on a
 random frozen backbone, all on the same support sets and queries, and lays their scores into one table of novel and base
-structures. A part whose scores lie in the output folder already is not run again. Hours on two cores.
+structures. Rows that lie in the output folder already are not made again. Hours on two cores.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def main() -> None:
     require_pool()
     options.output.mkdir(parents=True, exist_ok=True)
     for name, command in parts(options).items():
-        if name in options.parts and not (options.output / name).is_dir():
+        if name in options.parts:
             call(command)
     result = merged(options)
     text = "\n\n".join([summary(result), "Dice", table(result, 0), "Surface Dice", table(result, 1)]) + "\n"

@@ -20,6 +20,21 @@ def write_outputs(name: str, result: object, text: str, folder: Path) -> str:
     return text
 
 
+def rows_so_far(name: str, result: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """Rows of an earlier run in the same folder, if its queries, structures and options are those of ``result``."""
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return []
+    earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    same = all(earlier.get(key) == value for key, value in result.items() if key != "rows")
+    return list(earlier["rows"]) if same else []
+
+
+def is_done(rows: Sequence[dict[str, Any]], method: str, shots: int, seed: int) -> bool:
+    """Whether a row is there already."""
+    return any((row["method"], row["shots"], row["seed"]) == (method, shots, seed) for row in rows)
+
+
 def write_scores(name: str, result: dict[str, Any], folder: Path) -> str:
     """Write scores with the tables of Dice and surface Dice; returns the tables."""
     text = f"Dice\n\n{table(result, 0)}\n\nSurface Dice at {TOLERANCE_MM:g} mm\n\n{table(result, 1)}\n"
