@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
 
-_SMOOTH = 1e-5
 _TINY = 1e-6
 
 
@@ -16,18 +16,12 @@ def structure_probabilities(logits: Tensor) -> Tensor:
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)[:, 1:]
 
 
-def soft_dice_loss(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """(structures,) Dice losses over all crops of a batch together: MONAI's ``DiceLoss(batch=True)``, smoothed by 1e-5.
+@cache
+def _dice_loss() -> Callable[[Tensor, Tensor], Tensor]:
+    # Loaded with the first loss: it takes seconds, which segmentation and what else imports this module do not need.
+    from monai.losses import DiceLoss
 
-    Not imported from there, because loading that package takes longer than a correction's training may.
-
-    Args:
-        probabilities, targets: (batch, structures, x, y, z).
-    """
-    axes = (0, 2, 3, 4)
-    shared = (probabilities * targets).sum(dim=axes)
-    sizes = probabilities.sum(dim=axes) + targets.sum(dim=axes)
-    return 1.0 - (2.0 * shared + _SMOOTH) / (sizes + _SMOOTH)
+    return DiceLoss(include_background=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5, reduction="none")
 
 
 def few_shot_loss(
@@ -53,7 +47,7 @@ def few_shot_loss(
     wanted = [index for index, flag in enumerate(known) if flag]
     targets = torch.stack([labels == index + 1 for index in wanted], dim=1).to(structures.dtype)
     selected = structures[:, wanted]
-    dice = soft_dice_loss(selected * mask, targets * mask)
+    dice = _dice_loss()(selected * mask, targets * mask).reshape(-1)
     present = (targets * mask).flatten(2).sum(dim=(0, 2)) > 0
     # A structure absent from these crops has nothing to overlap with: its Dice would only punish noise, and the
     # cross-entropy already does that voxel by voxel.
