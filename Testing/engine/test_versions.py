@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 import torch
 from fseft.cli.main import main
 from fseft.errors import FseftError
-from fseft.models import library, versions
+from fseft.models import library, lock, versions
 from fseft.models.adapted_model import load_model, save_model
 from fseft.models.versions import list_versions, roll_back
 from test_models import SPECIFICATION, code_of, make_model
@@ -181,6 +182,68 @@ def test_killed_at_any_step_the_model_is_the_old_or_the_new_one(tmp_path: Path) 
     assert done.returncode == 0
     assert step > 6, "several steps were interrupted"
     assert states == {(3, (2, 1)), (2, (3, 1))}
+
+
+_REPLACE = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = [{tests!r}, {engine!r}]
+from test_versions import save
+folder, start, seeds = Path(sys.argv[1]), Path(sys.argv[2]), [int(text) for text in sys.argv[3:]]
+Path(sys.argv[2] + "-" + sys.argv[3]).touch()
+while not start.exists():
+    time.sleep(0.001)
+for seed in seeds:
+    save(folder, seed)
+"""
+
+
+def test_processes_that_replace_a_model_at_once_lose_none_of_its_versions(tmp_path: Path) -> None:
+    folder, start = tmp_path / "models" / "m", tmp_path / "start"
+    save(folder, 1)
+    code = _REPLACE.format(tests=str(Path(__file__).parent), engine=str(ENGINE))
+    seeds = [(2, 3, 4), (5, 6, 7), (8, 9)]
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(folder), str(start), *map(str, own)], stderr=subprocess.PIPE)
+        for own in seeds
+    ]
+    while any(process.poll() is None for process in running):
+        if all((tmp_path / f"start-{own[0]}").exists() for own in seeds):
+            start.touch()
+        time.sleep(0.01)
+    for process in running:
+        assert process.returncode == 0, process.communicate()[1].decode()
+        process.communicate()
+    assert sorted([present(folder), *history(folder)]) == list(range(1, 10))
+    assert [p.name for p in folder.parent.iterdir()] == ["m"]
+
+
+def test_the_lock_of_a_killed_process_locks_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    save(folder, 1)
+    code = (
+        f"import sys, time; sys.path.insert(0, {str(ENGINE)!r})\n"
+        "from pathlib import Path\nfrom fseft.models.lock import replacing\n"
+        f"with replacing(Path({str(folder)!r})):\n    print('locked', flush=True)\n    time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == b"locked"
+        process.kill()
+    assert (tmp_path / ".lock-m").exists()
+    save(folder, 2)
+    assert (present(folder), history(folder)) == (2, [1])
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_lock_that_is_never_given_back_costs_patience_not_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.1)
+    with lock.replacing(tmp_path / "m"):
+        save(tmp_path / "m", 1)
+    assert present(tmp_path / "m") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
 
 def test_the_command_shows_history_and_rolls_back(capsys: pytest.CaptureFixture[str]) -> None:

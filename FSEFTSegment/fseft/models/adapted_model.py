@@ -38,6 +38,7 @@ from fseft.models.description import (
 from fseft.models.description import (
     read_description as read_description,
 )
+from fseft.models.lock import replacing
 from fseft.models.versions import keep_versions
 from fseft.structures import Structure
 
@@ -114,7 +115,7 @@ def save_model(model: AdaptedModel, folder: Path) -> None:
         ModelError: "folder-not-a-model" when the folder holds something else.
         ResourceError: when it cannot be written.
     """
-    with replace_folder(folder) as partial:
+    with replacing(folder), replace_folder(folder) as partial:
         keep_versions(folder, partial)
         tensors = {name: value.detach().cpu().contiguous() for name, value in model.adapter.state_dict().items()}
         save_tensors(tensors, partial / WEIGHTS_FILE)

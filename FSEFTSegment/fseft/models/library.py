@@ -19,6 +19,7 @@ from fseft.models.description import (
     check_name,
     read_description,
 )
+from fseft.models.lock import replacing
 from fseft.models.versions import check_weights, keep_versions
 
 MAX_ARCHIVE_BYTES = 2_000_000_000
@@ -119,7 +120,7 @@ def import_model(archive: Path, name: str | None = None, replace: bool = False) 
                 f"The library already has a model {target.name!r}.",
                 "Import it under another name, or allow replacing.",
             )
-        with replace_folder(target) as partial:
+        with replacing(target), replace_folder(target) as partial:
             keep_versions(target, partial)
             for part in unpacked.iterdir():
                 shutil.move(part, partial / part.name)

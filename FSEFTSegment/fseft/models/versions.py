@@ -22,6 +22,7 @@ from typing import Any
 from fseft.errors import ModelError
 from fseft.files import recover_folder, replace_folder
 from fseft.models.description import MODEL_FILE, WEIGHTS_FILE, damaged, read_description
+from fseft.models.lock import replacing
 
 VERSIONS_FOLDER = "versions"
 #: What a model's folder may hold: anything else is the user's, and replacing the folder would delete it.
@@ -63,7 +64,8 @@ def list_versions(folder: Path) -> list[ModelVersion]:
 def keep_versions(folder: Path, partial: Path) -> None:
     """Carry a model and its earlier versions over into the folder that is about to take its place.
 
-    To be called inside :func:`fseft.files.replace_folder`. A model whose description is damaged is not worth keeping.
+    To be called inside :func:`fseft.models.lock.replacing` and :func:`fseft.files.replace_folder`, so that what is kept
+    here is what is replaced then. A model whose description is damaged is not worth keeping.
 
     Args:
         folder: the model's, which may not exist yet.
@@ -118,13 +120,14 @@ def roll_back(folder: Path, version: str | None = None) -> ModelVersion:
     recover_folder(folder)
     if not (folder / MODEL_FILE).is_file():
         raise ModelError("model-missing", f"There is no adapted model at {folder.name!r}.", "See 'fseft models list'.")
-    wanted = _find(folder, version)
-    if wanted.description is None:
-        raise damaged(wanted.folder, wanted.problem)
-    check_weights(wanted.folder, wanted.description)
-    with replace_folder(folder) as partial:
-        _link_model(wanted.folder, partial)
-        _carry_over(folder, partial, leave_out=int(wanted.id))
+    with replacing(folder):
+        wanted = _find(folder, version)
+        if wanted.description is None:
+            raise damaged(wanted.folder, wanted.problem)
+        check_weights(wanted.folder, wanted.description)
+        with replace_folder(folder) as partial:
+            _link_model(wanted.folder, partial)
+            _carry_over(folder, partial, leave_out=int(wanted.id))
     return wanted
 
 
