@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import make_scan
-from fseft.cli import run
-from fseft.cli.main import main
+from fseft.cli import adapt, run
+from fseft.cli.main import build_parser, main
 from fseft.scan.writing import write_labelmap
 from worker_runs import Workplace
 
@@ -59,6 +59,12 @@ def test_adapt_segment_evaluate_and_the_library(workplace: Workplace, capsys: py
     capsys.readouterr()
     assert main(["models", "show", "copy"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "pair"
+
+
+def test_adapt_leaves_the_comparison_with_the_atlas_to_the_job_unless_told_not_to(workplace: Workplace) -> None:
+    arguments, parser = [*adapt_arguments(workplace), "--method", "auto"], build_parser()
+    assert "atlas" not in adapt.job_parameters(parser.parse_args(arguments))
+    assert adapt.job_parameters(parser.parse_args([*arguments, "--no-atlas"]))["atlas"] is False
 
 
 def test_support_set_from_a_folder(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:

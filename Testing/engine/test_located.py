@@ -12,10 +12,7 @@ from conftest import CPU, STRUCTURES, make_scan
 from fseft.adaptation.adapt import adapt
 from fseft.errors import InputError
 from fseft.features.source import FeatureSource
-from fseft.location.affine import Affine
-from fseft.location.coarse import coarse_scan
 from fseft.location.propagation import Carrier
-from fseft.location.registration import Registration
 from fseft.location.support import AtlasCase, Placed
 from fseft.models.adapted_model import AdaptedModel
 from fseft.reporting import SILENT, Reporter
@@ -27,6 +24,7 @@ from fseft.segmentation.segment import Segmentation, segment_scan
 from fseft.structures import Structure
 from fseft.transduction import located
 from fseft.transduction.ways import Refining
+from location_makers import dice, identity
 from scipy.spatial.transform import Rotation
 from test_adaptation import QUICK, write_cases
 
@@ -34,12 +32,6 @@ from test_adaptation import QUICK, write_cases
 @pytest.fixture
 def model(tmp_path: Path, source: FeatureSource) -> AdaptedModel:
     return adapt("test", write_cases(tmp_path, (0, 1)), STRUCTURES, source, "spatial-adapter", QUICK)
-
-
-def identity(scan: Scan) -> Registration:
-    coarse = coarse_scan(scan, 8.0)
-    field = np.zeros((*coarse.geometry.array_shape, 3), dtype=np.float16)
-    return Registration(Affine(np.eye(3), np.zeros(3)), field, coarse.geometry, 1.0, 1.0, 1.0)
 
 
 def case_of(scan: Scan, labels: np.ndarray, structures: tuple[Structure, ...] = STRUCTURES) -> AtlasCase:
@@ -64,11 +56,6 @@ def shy(model: AdaptedModel, by: float = 3.0) -> AdaptedModel:
     return changed
 
 
-def dice(result: np.ndarray, labels: np.ndarray, value: int) -> float:
-    found, true = result == value, labels == value
-    return 2.0 * float((found & true).sum()) / max(1.0, float(found.sum() + true.sum()))
-
-
 def refined(model: AdaptedModel, source: FeatureSource, scan: Scan, cases: list[AtlasCase]) -> Segmentation:
     return segment_scan(scan, model, source, refining=Refining("location", atlas=cases))
 
@@ -83,7 +70,8 @@ def test_carried_annotations_complete_what_the_model_finds_too_small(
     assert result.before is not None
     assert result.labels.shape == labels.shape
     for position, value in enumerate((1, 4)):
-        assert dice(result.labels, labels, value) > dice(result.before, labels, value) + 0.05
+        truth = labels == value
+        assert dice(result.labels == value, truth) > dice(result.before == value, truth) + 0.05
         assert result.outcomes[position].action == "refined"
         assert result.outcomes[position].after_ml > result.outcomes[position].before_ml
         assert result.sizes[position].volume_ml == pytest.approx(result.outcomes[position].after_ml)

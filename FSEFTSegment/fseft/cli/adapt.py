@@ -75,6 +75,8 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
     from fseft.cli.support_set import collect_support_set
 
     cases, structures = collect_support_set(options)
+    # Whether to compare with the atlas is the job's to decide, unless it is told not to.
+    without_atlas = {} if options.atlas else {"atlas": False}
     return {
         "name": options.name,
         "cases": cases,
@@ -82,7 +84,7 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
         "method": options.method,
         "validate": options.validate,
         "previous": options.previous,
-        "atlas": options.atlas and options.method == "auto",
+        **without_atlas,
         **training_parameters(options),
         "output": None if options.output is None else str(options.output),
         "replace": not options.keep_existing,

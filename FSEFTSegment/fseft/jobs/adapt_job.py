@@ -42,10 +42,8 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
             "model-exists", f"There already is a model {folder.name!r}.", "Choose another name, or allow replacing."
         )
     check_replaceable(folder)
-    cases, method = (
-        [read_case(entry) for entry in parameters.each("cases")],
-        parameters.text("method", "spatial-adapter"),
-    )
+    cases = [read_case(entry) for entry in parameters.each("cases")]
+    method = parameters.text("method", "spatial-adapter")
     report = parameters.optional_text("report")
     # Learning takes minutes to hours: what cannot be written is told before, not after.
     check_outputs([Path(report)] if report else [], files_of(cases))
