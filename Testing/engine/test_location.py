@@ -25,6 +25,7 @@ from fseft.phantom.generator import Phantom
 from fseft.reporting import Reporter
 from fseft.scan.geometry import Geometry
 from fseft.scan.scan import Scan
+from fseft.scan.writing import write_labelmap
 from fseft.structures import Structure
 from location_makers import COARSE_MM, case_of, dice, identity, oblique_grid, placed, value_of
 from scipy.spatial.transform import Rotation
@@ -222,3 +223,12 @@ def test_leaving_one_out_scores_every_case_on_its_own_grid(tmp_path: Path) -> No
     scores = leave_one_out_atlas(cases, structures)
     assert {name: len(rows) for name, rows in scores.items()} == {"ball": 2, "rod": 0, "absent": 0}
     assert all(figures[0] > 0.8 and figures[1] > 0.3 and 0 <= figures[2] < 5 for figures in scores["ball"])
+
+
+def test_a_structure_that_no_other_case_draws_is_not_held_against_the_atlas(tmp_path: Path) -> None:
+    cases = write_cases(tmp_path, (0, 1))
+    scan, labels = make_scan(1)
+    write_labelmap(np.where(labels == 1, labels, 0).astype(np.uint16), scan.geometry, cases[1].annotation)
+    scores = leave_one_out_atlas(cases, STRUCTURES)  # both cases declare the rod, the second has none
+    assert len(scores["ball"]) == 2
+    assert [figures[0] for figures in scores["rod"]] == [0.0]  # found in the second case, where it is not

@@ -314,12 +314,25 @@ def test_a_models_page_tells_how_good_it_is_and_how_it_learnt(tmp_path: Path) ->
         "Adapted model organs", "Good for the liver.", "The stomach limits the model.", "0.912 ± 0.010",
         "0.700 ± 0.020",
         "Dice, spatial-adapter (chosen)", "42.5", "1050", "plateau", "0.0001", "9.9.9", "c" * 64, "<b>stomach</b>",
+        "2024-05-06 07:08:09 UTC", "A mean is over the structures that the method could be scored on",
         "No annotated scan shows these whole: <b>stomach</b>.", "atlas", "0.706",
     ):  # fmt: skip
         assert said in found.text, said
     assert "b" not in {tag for tag, _ in found.tags}
     assert sum(tag == "img" for tag, _ in found.tags) == 2
     assert "leave-one-out" in found.text
+
+
+def test_a_models_page_says_what_the_atlas_is_and_what_has_to_be_known_of_the_figures(tmp_path: Path) -> None:
+    record: dict[str, Any] = MODEL["validation"]  # type: ignore[assignment]
+    row = {name: {**score, "dice": 0.654} for name, score in record["table"]["spatial-adapter"].items()}
+    table = {"spatial-adapter": record["table"]["spatial-adapter"], "atlas": row}
+    validation = {**record, "table": table, "compared": ["atlas"], "note": "Trained from the start."}
+    page = write_adapt_report(tmp_path / "model.html", {**MODEL, "validation": validation}).read_text(encoding="utf-8")
+    text = read(page).text
+    for said in ("Dice, atlas", "0.654", "Atlas: annotations carried over by registration", "Trained from the start."):
+        assert said in text, said
+    assert "A mean is over" not in text, "both methods are scored on the same structures"
 
 
 def test_a_model_without_records_still_has_a_page(tmp_path: Path) -> None:
@@ -400,6 +413,39 @@ def test_a_segmentations_page_has_volumes_flags_and_slices(tmp_path: Path) -> No
         assert said in found.text, said
     assert sum(tag == "img" for tag, _ in found.tags) == 2
     assert str(tmp_path) not in found.text
+
+
+def test_a_segmentations_page_tells_intervals_refinement_and_scans_unlike_the_annotated_ones(tmp_path: Path) -> None:
+    report, file = segmented(tmp_path, "one")
+    liver, spleen = report["structures"]
+    liver |= {
+        "predicted_dice": {"value": 0.871, "low": 0.7, "high": 0.95},
+        "refinement": {
+            "action": "refined", "why": "", "before_ml": 1500.0, "after_ml": 1234.5, "changed_ml": 280.0,
+            "centre_index": [1.0, 2.0, 3.0],
+        },
+        "notes": ["in 2 separate pieces"],
+    }  # fmt: skip
+    spleen |= {
+        "predicted_dice": None,
+        "refinement": {"action": "refused", "why": "No annotated scan could be brought into line with this one."},
+    }
+    report["flags"] = ["unlike the annotated scans"]
+    path = write_segment_report(tmp_path / "page.html", "organs", [report, report], [file] * 2, [Structure("liver", 1)])
+    text = read(path.read_text(encoding="utf-8")).text
+    for said in ("0.87 (0.70 to 0.95)", "nine of ten", "1500 to 1234 ml, 280.0 ml of it moved", "in 2 separate pieces",
+                 "refused: No annotated scan could be", "Look at this scan: unlike the annotated scans.",
+                 "unlike the annotated scans, liver"):  # fmt: skip
+        assert said in text, said
+    assert "centre index" not in text
+    liver["refinement"]["changed_ml"] = 0.0
+    for entry in report["structures"]:
+        entry["predicted_dice"] = None
+    spleen["refinement"] = None
+    path = write_segment_report(tmp_path / "page.html", "organs", [report], [file], [Structure("liver", 1)])
+    text = read(path.read_text(encoding="utf-8")).text
+    assert "unchanged" in text
+    assert "predicted Dice" not in text, "a column that is empty everywhere is left out"
 
 
 def test_a_page_whose_labelmap_is_gone_keeps_its_tables(tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
                 ]
             )
         print(f"\n{report['name']} -> {report['output']}  ({sum(report['seconds'].values()):.0f} s)")
+        if report.get("flags"):
+            print(f"Look at this scan: {'; '.join(report['flags'])}.")
         print_table(["structure", "ml", "expected ml", "look at", "notes"], rows)
 
 

@@ -37,13 +37,19 @@ def leave_one_out_atlas(
     for held_out in loaded:
         others = [case for case in loaded if case is not held_out]
         labels = propose(held_out.placed, others, structures, reporter).labels
-        taught = {s.name for case in others for s in case.annotation.structures}
+        taught = {name for case in others for name in _shown(case)}
         for structure in held_out.annotation.structures:
             if structure.name in taught:
                 figures = _score(labels, held_out, structure)
                 if not math.isnan(figures[0]):
                     scores[structure.name].append(figures)
     return scores
+
+
+def _shown(case: AtlasCase) -> list[str]:
+    """Structures that a case really shows; one that it declares and does not draw cannot be carried to another."""
+    there = np.flatnonzero(np.bincount(case.annotation.labels.ravel()))
+    return [structure.name for structure in case.annotation.structures if structure.value in there]
 
 
 def _score(labels: np.ndarray, case: AtlasCase, structure: Structure) -> tuple[float, float, float]:

@@ -54,7 +54,7 @@ def _model(description: Mapping[str, Any]) -> Section:
         ("method", description.get("method")),
         ("annotated scans", description.get("shots")),
         ("backbone", description.get("backbone")),
-        ("made", str(description.get("created", "")).replace("T", " ")),
+        ("made", str(description.get("created", "")).replace("T", " ").replace("+00:00", " UTC")),
     ]
     return Section("The model", texts, [Table(("", ""), [row for row in rows if row[1] not in (None, "")])])
 
@@ -79,6 +79,12 @@ def _validation(description: Mapping[str, Any]) -> Section | None:
         f"How: {kind}. Dice is the mean ± standard deviation over what was held out; the last three columns are those "
         "of the chosen method."
     ]
+    if len(rows) > 1 and len({frozenset(_scored(table[method])) for method in methods}) > 1:
+        texts.append(
+            "A mean is over the structures that the method could be scored on: compare structure by structure."
+        )
+    if "atlas" in table:
+        texts.append("Atlas: annotations carried over by registration alone, there to compare with; nothing is learnt.")
     texts += [str(record["note"])] if record.get("note") else []
     texts += [str(record["reason"]) + "."] if record.get("reason") and not record.get("verdict") else []
     return Section("Validation", texts, [Table(header, [*rows, means] if len(rows) > 1 else rows)])
@@ -96,8 +102,12 @@ def _others(score: Mapping[str, Any] | None) -> list[Any]:
     return [score.get("surface_dice"), score.get("volume_error_ml"), score.get("cases")]
 
 
+def _scored(row: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    return {name: float(score["dice"]) for name, score in row.items() if score.get("dice") is not None}
+
+
 def _mean_dice(row: Mapping[str, Mapping[str, Any]]) -> float | None:
-    values = [float(score["dice"]) for score in row.values() if score.get("dice") is not None]
+    values = list(_scored(row).values())
     return sum(values) / len(values) if values else None
 
 

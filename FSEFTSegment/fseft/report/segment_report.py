@@ -26,6 +26,8 @@ MAX_PICTURES = 20
 _FIRST = ("name", "volume_ml", "expected_ml", "predicted_dice")
 _HIDDEN = {"value", "centre_index", "flags", "notes", "cut_by_border"}
 _TITLES = {"name": "structure", "volume_ml": "ml", "expected_ml": "expected ml", "predicted_dice": "predicted Dice"}
+_INTERVALS = "Predicted Dice: what the result is expected to reach; nine of ten should lie in the range behind it."
+_REFINED = "Refinement: volume before and after it, and how much of the structure it moved."
 
 
 def write_segment_report(
@@ -72,12 +74,17 @@ def _overview(reports: Sequence[Mapping[str, Any]]) -> Section:
     rows = []
     for report in reports:
         flagged = [str(entry["name"]) for entry in report.get("structures", []) if entry.get("flags")]
+        flagged = [*_scan_flags(report), *flagged]
         rows.append([report.get("name"), len(report.get("structures", [])), ", ".join(flagged) or "nothing"])
     return Section("All scans", (), [Table(("scan", "structures", "look at"), rows)])
 
 
+def _scan_flags(report: Mapping[str, Any]) -> list[str]:
+    return [str(flag) for flag in report.get("flags") or []]
+
+
 def _texts(report: Mapping[str, Any]) -> list[str]:
-    texts = []
+    texts = [f"Look at this scan: {flag}." for flag in _scan_flags(report)]
     model, backbone = report.get("model") or {}, report.get("backbone") or {}
     if model.get("name"):
         texts.append(f"Model {model['name']} ({model.get('method', 'unknown method')}), backbone {backbone.get('id')}.")
@@ -88,15 +95,19 @@ def _texts(report: Mapping[str, Any]) -> list[str]:
     for name in ("refinement", "quality", "verdict"):
         if report.get(name):
             texts.append(f"{name.capitalize()}: {format_value(report[name])}.")
+    entries = report.get("structures", [])
+    texts += [_INTERVALS] if any(isinstance(entry.get("predicted_dice"), Mapping) for entry in entries) else []
+    texts += [_REFINED] if any(isinstance(entry.get("refinement"), Mapping) for entry in entries) else []
     return texts
 
 
 def _table(report: Mapping[str, Any]) -> Table:
     """Known columns first, then whatever else the structures tell, flags and notes last."""
     entries: Sequence[Mapping[str, Any]] = report.get("structures", [])
-    present = [name for name in _FIRST if any(entry.get(name) is not None for entry in entries)]
-    others = dict.fromkeys(key for entry in entries for key in entry if key not in {*_FIRST, *_HIDDEN})
-    columns = [*present, *others]
+    told = {key for entry in entries for key, value in entry.items() if value is not None}
+    present = [name for name in _FIRST if name in told]
+    others = [key for entry in entries for key in entry if key in told and key not in {*_FIRST, *_HIDDEN}]
+    columns = [*present, *dict.fromkeys(others)]
     rows = [
         [
             *(_cell(name, entry.get(name)) for name in columns),
@@ -110,7 +121,21 @@ def _table(report: Mapping[str, Any]) -> Table:
 def _cell(name: str, value: Any) -> Any:
     if name == "expected_ml" and isinstance(value, (list, tuple)) and len(value) == 2:
         return f"{format_value(float(value[0]))} to {format_value(float(value[1]))}"
+    if name == "predicted_dice" and isinstance(value, Mapping):
+        return f"{value['value']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
+    if name == "refinement" and isinstance(value, Mapping):
+        return _refinement(value)
     return value
+
+
+def _refinement(outcome: Mapping[str, Any]) -> str:
+    """What refinement did to a structure, or why it did nothing."""
+    if outcome.get("action") == "refused":
+        return f"refused: {outcome.get('why') or 'no reason is told'}"
+    before, after, changed = (float(outcome.get(name) or 0.0) for name in ("before_ml", "after_ml", "changed_ml"))
+    if not changed:
+        return "unchanged"
+    return f"{format_value(before)} to {format_value(after)} ml, {format_value(changed)} ml of it moved"
 
 
 def _picture(report: Mapping[str, Any], path: Path, series: str | None, structures: Sequence[Structure]) -> Picture:
