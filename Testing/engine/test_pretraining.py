@@ -39,7 +39,7 @@ def losses(result: Result) -> list[float]:
 def test_point_predictions_are_those_of_the_backbone() -> None:
     torch.manual_seed(0)
     backbone = build_network(NETWORK.specification(("a", "b", "c"))).eval()
-    network = PretrainingNetwork(backbone)
+    network = PretrainingNetwork(backbone, TINY)
     windowed = torch.rand(2, 2, 16, 32, 16)
     points = torch.randint(0, 16 * 32 * 16, (2, 50))
     located = torch.zeros(2, 50, dtype=torch.bool)
@@ -75,7 +75,9 @@ def test_deep_supervision_trains_every_level_alone(tmp_path: Path) -> None:
 
 def test_a_level_is_judged_by_its_own_features() -> None:
     torch.manual_seed(0)
-    network = PretrainingNetwork(build_network(NETWORK.specification(("a", "b"))), deep=True).eval()
+    network = PretrainingNetwork(
+        build_network(NETWORK.specification(("a", "b"))), TINY.replace(level_weight=0.5)
+    ).eval()
     windowed, points = torch.rand(1, 2, 16, 16, 16), torch.randint(0, 4096, (1, 20))
     located = torch.zeros(1, 20, dtype=torch.bool)
     before = network(windowed, points, located).levels

@@ -18,13 +18,15 @@ from torch import distributed
 
 ENGINE = Path(__file__).resolve().parents[2] / "FSEFTSegment"
 STEPS = 5
-TERMS = ("loss", "dice", "cross-entropy", "tissue", "cell", "coordinate")
+TERMS = ("loss", "dice", "cross-entropy", "tissue", "cell", "coordinate", "boundary", "contrast")
 
 
 def command(folder: Path, name: str, batch: int) -> list[str]:
     """Arguments of ``fseft pretrain`` for a small run with this many crops in each process."""
     # Each process would fit its normalisation to its own crops: frozen, the two ways compute the same.
-    settings = TINY.replace(batch=batch, steps=STEPS, freeze_normalisation_at=0.0).to_json()
+    settings = TINY.replace(
+        batch=batch, steps=STEPS, freeze_normalisation_at=0.0, boundary_weight=0.5, contrast_weight=0.2
+    ).to_json()
     settings["network"] = dataclasses.asdict(dataclasses.replace(NETWORK, id=name))
     path = folder / f"{name}.json"
     path.write_text(json.dumps(settings), encoding="utf-8")
@@ -62,5 +64,5 @@ def test_two_processes_of_torchrun_equal_one_with_the_doubled_batch(tmp_path: Pa
     for alone, shared in zip(one["history"], two["history"], strict=True):
         for name in TERMS:
             assert shared[name] == pytest.approx(alone[name], rel=1e-3, abs=1e-5), (name, shared["step"])
-    assert one["history"][0]["loss"] != pytest.approx(one["history"][-1]["loss"], rel=1e-2)  # it did train
+    assert one["history"][0]["loss"] != pytest.approx(one["history"][-1]["loss"], rel=3e-3)  # it did train
     assert load_backbone(tmp_path / "two").specification.classes == tuple(one["classes"])

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from fseft.backbones.weights import save_tensors
 from fseft.errors import InputError
 from fseft.files import replace_folder
 
@@ -76,7 +77,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     tensors = {f"network.{k}": v for k, v in checkpoint.network.items()}
     tensors |= {f"average.{k}": v for k, v in checkpoint.average.items()}
     with replace_folder(folder) as partial:
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, partial / _WEIGHTS)
+        save_tensors({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, partial / _WEIGHTS)
         torch.save(checkpoint.optimiser, partial / _OPTIMISER)
         (partial / _STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
 

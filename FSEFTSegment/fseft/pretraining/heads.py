@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fseft.backbones.networks import Backbone
+from fseft.pretraining.contrast import WIDTH, compared
+from fseft.pretraining.settings import PretrainingSettings
 from fseft.pretraining.targets import CELLS, TISSUES
 
 
@@ -26,6 +28,8 @@ class Outputs(NamedTuple):
         cells: (m, cells) at the m located voxels of the batch.
         coordinates: (m, 3).
         levels: (batch, n, classes) from each feature level alone; empty without deep supervision.
+        distances: (batch, n, classes) to surfaces; None without that term.
+        views: (2, batch, m, width) of compared voxels in both appearances; None without contrast.
     """
 
     logits: Tensor
@@ -33,6 +37,8 @@ class Outputs(NamedTuple):
     cells: Tensor
     coordinates: Tensor
     levels: tuple[Tensor, ...] = ()
+    distances: Tensor | None = None
+    views: Tensor | None = None
 
 
 class PretrainingNetwork(nn.Module):
@@ -40,28 +46,34 @@ class PretrainingNetwork(nn.Module):
 
     Args:
         backbone: to be trained.
-        everywhere: score all voxels of a crop with the backbone's head alone (the published loss).
-        deep: let every feature level predict the classes by itself too.
+        settings: which terms the loss has; the published loss scores all voxels with the backbone's head alone.
     """
 
-    def __init__(self, backbone: Backbone, everywhere: bool = False, deep: bool = False) -> None:
+    def __init__(self, backbone: Backbone, settings: PretrainingSettings) -> None:
         super().__init__()
         self.backbone = backbone
-        self.everywhere = everywhere
+        self.everywhere = settings.loss == "published"
         self.channels = [level.channels for level in backbone.specification.levels]
         channels = sum(self.channels)
         self.heads = nn.ModuleDict()
-        if not everywhere:
+        if not self.everywhere:
             self.heads["tissue"] = nn.Linear(channels, TISSUES)
             self.heads["cells"] = nn.Linear(channels, CELLS)
             self.heads["coordinates"] = nn.Linear(channels, 3)
+        if settings.boundary_weight:
+            self.heads["distances"] = nn.Linear(channels, backbone.head.outputs)
+        if settings.contrast_weight:
+            self.heads["views"] = nn.Linear(channels, WIDTH)
         self.level_heads = nn.ModuleList(
-            nn.Linear(count, backbone.head.outputs) for count in (self.channels if deep and not everywhere else ())
+            nn.Linear(count, backbone.head.outputs) for count in (self.channels if settings.level_weight else ())
         )
 
-    def forward(self, windowed: Tensor, points: Tensor, located: Tensor) -> Outputs:
+    def forward(self, windowed: Tensor, points: Tensor, located: Tensor, twin: Tensor | None = None) -> Outputs:
         """Predictions at ``points``; see :class:`fseft.pretraining.sampling.Batch` for the arguments."""
-        levels = self.backbone.features(windowed)
+        # One pass for both appearances: normalisation sees them together.
+        levels = self.backbone.features(windowed if twin is None else torch.cat([windowed, twin]))
+        others = [level[len(windowed) :].float() for level in levels]
+        levels = [level[: len(windowed)] for level in levels]
         if self.everywhere:
             logits = self.backbone.head(levels).float().flatten(2).transpose(1, 2)
             nothing = logits.new_zeros(0)
@@ -70,12 +82,18 @@ class PretrainingNetwork(nn.Module):
         head = self.backbone.head
         weights = torch.cat([weight.flatten(1) for weight in head.weights], dim=1)
         placed = features[located]
+        views = None
+        if twin is not None:
+            again = point_features(others, compared(points), tuple(windowed.shape[2:]))
+            views = self.heads["views"](torch.stack([compared(features), again]))
         return Outputs(
             functional.linear(features, weights, head.bias).float(),
             self.heads["tissue"](features).float(),
             self.heads["cells"](placed).float(),
             self.heads["coordinates"](placed).float(),
             self._alone(features),
+            self.heads["distances"](features).float() if "distances" in self.heads else None,
+            views,
         )
 
     def _alone(self, features: Tensor) -> tuple[Tensor, ...]:

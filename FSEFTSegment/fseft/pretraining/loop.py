@@ -79,9 +79,7 @@ class Trainer:
         self.specification = settings.network.specification(pool.classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.network = PretrainingNetwork(
-                build_network(self.specification), settings.loss == "published", settings.level_weight > 0
-            )
+            self.network = PretrainingNetwork(build_network(self.specification), settings)
         if initial is not None:
             start_from_backbone(self.network.backbone, initial)
         self.network.to(processes.device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -191,7 +189,9 @@ class Trainer:
             freeze_normalisation(wrapped)
         batch = batch.to(self.processes.device)
         with self._precision():
-            outputs = wrapped(batch.windowed, batch.points, batch.located)
+            outputs = wrapped(
+                batch.windowed, batch.points, batch.located, batch.twin if batch.twin.dim() == 5 else None
+            )
         losses = pretraining_loss(outputs, batch, self.settings, self.processes.mean)
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(losses["loss"]).backward()  # type: ignore[no-untyped-call]

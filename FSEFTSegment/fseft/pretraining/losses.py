@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fseft.pretraining.boundary import boundary_term
+from fseft.pretraining.contrast import compared, contrast_term, voxel_positions
 from fseft.pretraining.heads import Outputs
 from fseft.pretraining.sampling import Batch
 from fseft.pretraining.settings import PretrainingSettings
@@ -137,4 +139,12 @@ def pretraining_loss(
     )
     if outputs.levels:
         total = total + settings.level_weight * terms["levels"]
+    if outputs.distances is not None:
+        terms["boundary"] = boundary_term(outputs.distances, batch.distances, share)
+        total = total + settings.boundary_weight * terms["boundary"]
+    if outputs.views is not None:
+        positions = voxel_positions(compared(batch.points), tuple(batch.windowed.shape[2:]))
+        counted = compared((batch.weights > 0) & (batch.tissue > 0))  # tissue 0 is gas
+        terms["contrast"] = contrast_term(outputs.views, positions, counted, share)
+        total = total + settings.contrast_weight * terms["contrast"]
     return {"loss": total, **terms}

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from fseft.preprocessing.intensity import AIR_HU, window
 from fseft.pretraining.augmentation import draw_cut, draw_placement, resample_crop, vary_appearance
+from fseft.pretraining.boundary import boundary_distances
 from fseft.pretraining.cases import CaseArrays, PreparedCase, open_case
 from fseft.pretraining.preparation import Pool
 from fseft.pretraining.settings import PretrainingSettings
@@ -45,6 +46,8 @@ class Batch:
         located: (batch, n) bool.
         coordinates: (batch, n, 3).
         cells: (batch, n), -1 for none.
+        twin: the crop in another appearance, like ``windowed``; (batch, 0) without contrast.
+        distances: (batch, n, classes) mm to surfaces, nan where unknown; (batch, 0) without boundaries.
     """
 
     windowed: Tensor
@@ -56,11 +59,15 @@ class Batch:
     located: Tensor
     coordinates: Tensor
     cells: Tensor
+    twin: Tensor
+    distances: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device, the image channels-last."""
         moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in dataclasses.fields(self)}
-        moved["windowed"] = moved["windowed"].contiguous(memory_format=torch.channels_last_3d)
+        for name in ("windowed", "twin"):
+            if moved[name].dim() == 5:
+                moved[name] = moved[name].contiguous(memory_format=torch.channels_last_3d)
         return Batch(**moved)
 
 
@@ -120,7 +127,8 @@ class CropSampler:
             0 if settings.loss == "published" else settings.place_points,
             generator,
         )
-        volume = vary_appearance(volume, settings.augmentation, generator)
+        scanned = volume
+        volume = vary_appearance(scanned, settings.augmentation, generator)
         located, cells = place.located, place.cells
         cut = draw_cut(settings.crop, settings.augmentation, generator)
         if cut is not None:
@@ -130,7 +138,16 @@ class CropSampler:
             kept = ~gone.reshape(-1)[points]
             weights, located, cells = weights * kept, located & kept, torch.where(kept, cells, -1)
         tissue = tissue_targets(smoothed[points])
-        parts = (points, weights, positive, known, tissue, located, place.coordinates, cells)
+        twin = distances = torch.zeros(0)
+        if settings.contrast_weight:
+            again = vary_appearance(scanned, settings.augmentation, generator)
+            if cut is not None:
+                again[cut] = AIR_HU
+            twin = window(again, settings.network.windows_hu)
+        if settings.boundary_weight:
+            distances = boundary_distances(labels, points, table, case.spacing_mm, placement.mirrored)
+            distances[weights == 0] = torch.nan
+        parts = (points, weights, positive, known, tissue, located, place.coordinates, cells, twin, distances)
         windowed = window(volume, settings.network.windows_hu)
         return Batch(*(part[None] for part in (windowed, *parts)))
 

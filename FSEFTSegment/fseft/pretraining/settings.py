@@ -108,6 +108,8 @@ class PretrainingSettings:
         least_positives: sampled voxels that a class needs in a crop to have a Dice term.
         dice_weight, cross_entropy_weight, tissue_weight, cell_weight, coordinate_weight: of the loss terms.
         level_weight: of the class terms that every feature level is given alone (deep supervision); 0 leaves them out.
+        contrast_weight: of finding voxels again in another appearance of their crop; 0 makes no second appearance.
+        boundary_weight: of the distance to the surfaces of known classes; 0 leaves it out.
         learning_rate: peak of AdamW; ``final_rate`` is the share of it left at the end of the cosine.
         warmup_steps: linear warm-up.
         weight_decay: of AdamW.
@@ -138,6 +140,8 @@ class PretrainingSettings:
     cell_weight: float = 0.3
     coordinate_weight: float = 1.0
     level_weight: float = 0.0
+    contrast_weight: float = 0.0
+    boundary_weight: float = 0.0
     learning_rate: float = 2e-3
     final_rate: float = 0.02
     warmup_steps: int = 100
@@ -161,6 +165,12 @@ class PretrainingSettings:
         for name in ("batch", "points", "report_steps"):
             if getattr(self, name) < 1:
                 raise InputError("pretraining-setting-invalid", f"{name} must be 1 or more.", hint)
+        if self.loss == "published" and (self.contrast_weight or self.boundary_weight or self.level_weight):
+            raise InputError(
+                "pretraining-setting-invalid",
+                'The loss "published" has no further terms.',
+                'Leave out level_weight, contrast_weight and boundary_weight, or choose the loss "points".',
+            )
         if self.loss not in ("points", "published"):
             raise InputError("pretraining-setting-invalid", f"There is no loss {self.loss!r}.", hint)
 
