@@ -14,13 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from fseft.compute import use_threads
-from fseft.location.atlas import propose
-from fseft.location.cache import RegistrationCache
-from fseft.location.support import AtlasCase, Placed
-from fseft.scan.annotation import Annotation
-from fseft.scan.scan import Scan
-from openkbp import (  # puts the engine on the path
+from few_shot_pool import (  # puts the engine on the path
     all_structures,
     benchmark_parser,
     mean_dice,
@@ -29,6 +23,12 @@ from openkbp import (  # puts the engine on the path
     score,
     supports,
 )
+from fseft.compute import use_threads
+from fseft.location.atlas import propose
+from fseft.location.cache import RegistrationCache
+from fseft.location.support import AtlasCase, Placed
+from fseft.scan.annotation import Annotation
+from fseft.scan.scan import Scan
 from results import is_done, rows_so_far, write_scores
 
 

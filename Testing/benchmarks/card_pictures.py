@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from few_shot_pool import POOL, all_structures, read_pool, score, supports  # puts the engine on the path
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adaptation.support import make_support_case
@@ -41,7 +42,6 @@ from fseft.scan.reading import read_scan
 from fseft.scan.scan import Scan
 from fseft.segmentation.predict import predict_labels
 from fseft.structures import Structure
-from openkbp import POOL, all_structures, read_pool, score, supports  # puts the engine on the path
 from scipy.ndimage import binary_fill_holes
 
 ROOT = Path(__file__).resolve().parents[2]

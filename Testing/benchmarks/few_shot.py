@@ -2,7 +2,7 @@
 
     python Testing/benchmarks/few_shot.py --shots 1 5 --seeds 0 1 2 --queries 8 --output benchmark-output
 
-Support sets and queries are drawn as ``openkbp.py`` says. One model for all structures per support set; zero-shot
+Support sets and queries are drawn as ``few_shot_pool.py`` says. One model for all structures per support set; zero-shot
 covers the base structures alone. Rows that the output folder holds already are kept: a run that was cut short goes on.
 With ``--location`` every result is also refined by location (the support scans registered to the query, see
 ``atlas.py``) and gets a second row. Registrations are taken from the cache.
@@ -20,6 +20,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from few_shot_pool import (  # puts the engine on the path
+    Case,
+    all_structures,
+    benchmark_parser,
+    load_pool,
+    mean_dice,
+    require_pool,
+    score,
+    supports,
+)
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adapters.adapter import Adapter
@@ -34,16 +44,6 @@ from fseft.segmentation.predict import predict_labels
 from fseft.segmentation.volumes import measure
 from fseft.structures import Structure
 from fseft.transduction.located import refine_by_location
-from openkbp import (  # puts the engine on the path
-    Case,
-    all_structures,
-    benchmark_parser,
-    load_pool,
-    mean_dice,
-    require_pool,
-    score,
-    supports,
-)
 from results import is_done, rows_so_far, write_scores
 
 

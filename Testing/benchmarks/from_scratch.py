@@ -2,8 +2,8 @@
 
     python Testing/benchmarks/from_scratch.py --shots 1 5 --seeds 0 --queries 4 --pool 6 --minutes 6
 
-Support sets, queries and scoring are those of ``openkbp.py``. Preprocessing, crop size, augmentation, optimiser and
-schedule are those of pretraining, the loss is that of the adapters (Dice and cross-entropy over all structures at
+Support sets, queries and scoring are those of ``few_shot_pool.py``. Preprocessing, crop size, augmentation, optimiser
+and schedule are those of pretraining, the loss is that of the adapters (Dice and cross-entropy over all structures at
 once). Every model has the same budget, processor time of one core in which it also makes its crops, or steps; the state
 of the loss at the end says whether that was enough.
 """
@@ -19,6 +19,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from few_shot_pool import (  # puts the engine on the path
+    all_structures,
+    benchmark_parser,
+    mean_dice,
+    read_pool,
+    require_pool,
+    score,
+    supports,
+)
 from fseft.adaptation.losses import few_shot_loss
 from fseft.adapters.adapter import Adapter
 from fseft.adapters.initialisation import make_adapter
@@ -39,15 +48,6 @@ from fseft.scan.annotation import Annotation
 from fseft.scan.scan import Scan
 from fseft.segmentation.predict import predict_labels
 from fseft.structures import Structure
-from openkbp import (  # puts the engine on the path
-    all_structures,
-    benchmark_parser,
-    mean_dice,
-    read_pool,
-    require_pool,
-    score,
-    supports,
-)
 from results import is_done, rows_so_far, write_scores
 from torch import Tensor, nn
 

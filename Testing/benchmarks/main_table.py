@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from openkbp import NOVEL, benchmark_parser, require_pool
+from few_shot_pool import NOVEL, benchmark_parser, require_pool
 from results import figure, markdown, table, write_outputs
 
 HERE = Path(__file__).resolve().parent

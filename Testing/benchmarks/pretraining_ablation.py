@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from few_shot_pool import POOL, require_pool  # puts the engine on the path
 from fseft.backbones.weights import load_backbone, load_specification
 from fseft.compute import choose_compute, use_threads
-from fseft.files import replace_whole
 from fseft.pretraining.command import run_pretraining
 from fseft.pretraining.settings import PretrainingSettings
 from fseft.pretraining.sources import parse_source
 from fseft.reporting import Reporter
 from fseft.structures import Structure
-from probe_backbone import POOL, choose_cases, load_case, probe, random_backbone  # puts the engine on the path
+from probe_backbone import choose_cases, load_case, probe, random_backbone
+from results import figure, markdown, write_outputs
 
 NOVEL = "mandible+larynx+oesophagus"
 BASE = "Brainstem+SpinalCord+RightParotid+LeftParotid"
@@ -40,11 +40,13 @@ class Arm:
         title: in the table.
         settings: what differs from the defaults.
         phantoms: whether a quarter of the crops shows phantoms.
+        shapes: whether a quarter of the crops shows synthetic scans from the other sources' label shapes.
     """
 
     title: str
     settings: dict[str, Any] = field(default_factory=dict)
     phantoms: bool = False
+    shapes: bool = False
 
 
 _LABELS_ALONE = {"tissue_weight": 0.0, "cell_weight": 0.0, "coordinate_weight": 0.0}
@@ -53,6 +55,9 @@ ARMS: dict[str, Arm] = {
     "place": Arm("and tissue, place, coordinates"),
     "phantoms": Arm("and tissue, place, coordinates, phantoms", phantoms=True),
     "deep": Arm("and tissue, place, coordinates, deep supervision", {"level_weight": 0.5}),
+    "contrast": Arm("and tissue, place, coordinates, dense contrast", {"contrast_weight": 0.1}),
+    "boundary": Arm("and tissue, place, coordinates, boundary distance", {"boundary_weight": 1.0}),
+    "shapes": Arm("and tissue, place, coordinates, label shapes", shapes=True),
 }
 
 
@@ -68,6 +73,9 @@ def sources(arm: Arm, cases: int) -> list[str]:
     if arm.phantoms:
         found.append(f"phantoms:head-neck,count=6,seed=500,except={NOVEL},weight=0.17")
         found.append(f"phantoms:torso,count=6,except={NOVEL},weight=0.16")
+    if arm.shapes:
+        found.append(f"shapes:{POOL},cases={'+'.join(names)},structures={BASE},count=6,weight=0.17")
+        found.append(f"shapes:{torso},cases=ts_example_ct,except=esophagus,count=6,weight=0.16")
     return found
 
 
@@ -76,6 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0, help="of weights and crops: the noise between runs")
     parser.add_argument("--crop", type=int, default=64, help="edge of a training crop in voxels")
     parser.add_argument("--cases", type=int, default=40, help="patients of the pretraining split")
     parser.add_argument("--structures", nargs="+", default=["Mandible", "Larynx", "RightParotid"])
@@ -87,8 +96,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for prepared cases, kept")
     parser.add_argument("--output", type=Path, default=Path("benchmark-output"))
     options = parser.parse_args()
-    if not POOL.is_dir():
-        sys.exit(f"This benchmark needs the OpenKBP cases in {POOL.name}/, which are not here.")
+    require_pool()
     use_threads()
     compute = choose_compute("cpu")
     chosen = choose_cases(options.structures, options.queries, options.pool)
@@ -97,9 +105,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in options.arms:
         arm, folder = ARMS[name], options.output / name
-        settings = PretrainingSettings(minutes=None, steps=options.steps, crop=options.crop, workers=0).with_overrides(
-            arm.settings
-        )
+        settings = PretrainingSettings(
+            minutes=None, steps=options.steps, crop=options.crop, seed=options.seed, workers=0
+        ).with_overrides(arm.settings)
         clock = time.process_time()
         parsed = [parse_source(text) for text in sources(arm, options.cases)]
         result = run_pretraining(parsed, settings, folder, options.work, "cpu", True, Reporter())
@@ -123,17 +131,13 @@ def averaged(found: dict[int, np.ndarray]) -> dict[int, list[float]]:
 
 def write(rows: list[dict[str, Any]], options: argparse.Namespace) -> None:
     """Write all figures, and print the table so far."""
-    lines = ["| pretrained with | shots | " + " | ".join(options.structures) + " | mean |"]
-    lines.append("|---|---|" + "---|" * (len(options.structures) + 1))
-    for row in rows:
-        for shots, dice in row["dice"].items():
-            cells = " | ".join(f"{value:.3f}" for value in (*dice, float(np.mean(dice))))
-            lines.append(f"| {row['arm']} | {shots} | {cells} |")
-    text = "\n".join(lines) + "\n"
-    for name, content in (("ablation.json", json.dumps(rows, indent=1)), ("ablation.md", text)):
-        with replace_whole(options.output / name) as partial:
-            partial.write_text(content, encoding="utf-8")
-    print("\n" + text, flush=True)
+    cells = [
+        [row["arm"], str(shots), *map(figure, (*dice, float(np.mean(dice))))]
+        for row in rows
+        for shots, dice in row["dice"].items()
+    ]
+    text = markdown(["pretrained with", "shots", *options.structures, "mean"], cells) + "\n"
+    print("\n" + write_outputs("ablation", rows, text, options.output), flush=True)
 
 
 if __name__ == "__main__":

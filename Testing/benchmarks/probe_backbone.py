@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from few_shot_pool import POOL, TOLERANCE_MM, require_pool  # puts the engine on the path
 from fseft.adaptation.head_fitting import fit_head
 from fseft.adaptation.support import SupportCase, make_support_case
 from fseft.adapters.adapter import Adapter
@@ -40,7 +41,6 @@ from fseft.scan.reading import read_scan
 from fseft.scan.scan import Scan
 from fseft.segmentation.predict import predict_labels
 from fseft.structures import Structure
-from openkbp import POOL, TOLERANCE_MM, require_pool  # puts the engine on the path
 
 MARGIN_MM = 30.0
 

@@ -23,6 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from few_shot_pool import (  # puts the engine on the path
+    Case,
+    all_structures,
+    benchmark_parser,
+    load_pool,
+    require_pool,
+    score,
+    size_priors,
+    supports,
+)
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adapters.adapter import Adapter
@@ -43,16 +53,6 @@ from fseft.structures import Structure
 from fseft.validation.choice import choose
 from fseft.validation.record import Validation
 from fseft.validation.validate import validate
-from openkbp import (  # puts the engine on the path
-    Case,
-    all_structures,
-    benchmark_parser,
-    load_pool,
-    require_pool,
-    score,
-    size_priors,
-    supports,
-)
 from results import figure, markdown, write_outputs
 
 POOR = 0.7  # Dice; what a flag should catch

@@ -5,7 +5,7 @@
 
 A cut scan ends in the middle of the parotids: everything above is taken away before features are computed, so most
 structures are shown in part. Dice and volume error per structure on the native grid; support sets and queries are
-those of ``openkbp.py``. One adapter per support set and one first segmentation per scan serve all ways.
+those of ``few_shot_pool.py``. One adapter per support set and one first segmentation per scan serve all ways.
 """
 
 from __future__ import annotations
@@ -17,6 +17,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from few_shot_pool import (  # puts the engine on the path
+    Case,
+    all_structures,
+    benchmark_parser,
+    load_pool,
+    read_pool,
+    require_pool,
+    score,
+    size_priors,
+    supports,
+)
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adapters.registry import METHODS
@@ -33,17 +44,6 @@ from fseft.structures import Structure
 from fseft.transduction.apply import refine_labels
 from fseft.transduction.survey import Survey
 from fseft.transduction.ways import Refining
-from openkbp import (  # puts the engine on the path
-    Case,
-    all_structures,
-    benchmark_parser,
-    load_pool,
-    read_pool,
-    require_pool,
-    score,
-    size_priors,
-    supports,
-)
 from results import markdown, write_outputs
 
 CUT_AT = ("RightParotid", "LeftParotid")  # a cut scan ends at the middle of whichever it has

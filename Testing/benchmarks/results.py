@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from few_shot_pool import TOLERANCE_MM  # puts the engine on the path
 from fseft.files import replace_whole
-from openkbp import TOLERANCE_MM  # puts the engine on the path
 
 
 def write_outputs(name: str, result: object, text: str, folder: Path) -> str:

@@ -17,6 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from few_shot_pool import (  # puts the engine on the path
+    Case,
+    all_structures,
+    benchmark_parser,
+    load_pool,
+    mean_dice,
+    require_pool,
+    score,
+)
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adapters.adapter import Adapter
@@ -30,15 +39,6 @@ from fseft.structures import Structure
 from fseft.suggestion.ranking import rank_scans
 from fseft.suggestion.statistics import feature_statistics
 from fseft.suggestion.uncertainty import model_uncertainty
-from openkbp import (  # puts the engine on the path
-    Case,
-    all_structures,
-    benchmark_parser,
-    load_pool,
-    mean_dice,
-    require_pool,
-    score,
-)
 from results import figure, markdown, write_outputs
 
 
