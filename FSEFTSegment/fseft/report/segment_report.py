@@ -27,7 +27,7 @@ _FIRST = ("name", "volume_ml", "expected_ml", "predicted_dice")
 _HIDDEN = {"value", "centre_index", "flags", "notes", "cut_by_border"}
 _TITLES = {"name": "structure", "volume_ml": "ml", "expected_ml": "expected ml", "predicted_dice": "predicted Dice"}
 _INTERVALS = "Predicted Dice: what the result is expected to reach; nine of ten should lie in the range behind it."
-_REFINED = "Refinement: volume before and after it, and how much of the structure it moved."
+_REFINED = "Refinement: the volume before and after it, and how much was added or taken away on the way."
 
 
 def write_segment_report(
@@ -129,13 +129,13 @@ def _cell(name: str, value: Any) -> Any:
 
 
 def _refinement(outcome: Mapping[str, Any]) -> str:
-    """What refinement did to a structure, or why it did nothing."""
+    """What refinement did to a structure; why it was refused stands among what to look at."""
     if outcome.get("action") == "refused":
-        return f"refused: {outcome.get('why') or 'no reason is told'}"
+        return "refused"
     before, after, changed = (float(outcome.get(name) or 0.0) for name in ("before_ml", "after_ml", "changed_ml"))
     if not changed:
         return "unchanged"
-    return f"{format_value(before)} to {format_value(after)} ml, {format_value(changed)} ml of it moved"
+    return f"{format_value(before)} to {format_value(after)} ml ({format_value(changed)} ml changed)"
 
 
 def _picture(report: Mapping[str, Any], path: Path, series: str | None, structures: Sequence[Structure]) -> Picture:
