@@ -69,6 +69,7 @@ def test_segment_fills_the_table_and_a_click_goes_there(screen, scene, models):
 def test_a_result_made_again_without_refinement_is_the_one_shown(screen, scene, models):
     ui = segmented(screen, scene, models)
     click(ui.beforeCheck)
+    click(ui.surfaceCheck)
     ui.refineCombo.currentIndex = ui.refineCombo.findData("off")
     click(ui.segmentButton)
     finish(screen)
@@ -77,7 +78,9 @@ def test_a_result_made_again_without_refinement_is_the_one_shown(screen, scene, 
     state = screen.session.state
     for result in state.results:
         assert state.result_node(result, "before") is None
-        assert state.result_node(result, "result").GetDisplayNode().GetVisibility()
+        node = state.result_node(result, "result")
+        assert node.GetDisplayNode().GetVisibility()
+        assert node.GetSegmentation().ContainsRepresentation("Closed surface")  # as was asked before
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
 
 

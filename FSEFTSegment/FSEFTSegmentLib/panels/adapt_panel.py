@@ -22,6 +22,14 @@ METHODS = (
     ("linear-probe", "Linear probe"),
     ("zero-shot", "Zero-shot - no training"),
 )
+METHOD_TIPS = {
+    AUTO: "Tries every method on each annotated scan in turn, and what registering the other scans to it would give, "
+    "then learns with the best; many minutes where there is no graphics card",
+    "spatial-adapter": "Looks at the neighbourhood of every voxel; usually best with several annotated scans",
+    "mlp-adapter": "Looks at single voxels; often best with one annotated scan",
+    "linear-probe": "The quickest: less than a minute for a few scans",
+    "zero-shot": "What the backbone knows already; nothing is learned",
+}
 DEVICES = (
     ("auto", "Automatic"),
     ("cuda", "Graphics card (CUDA)"),
@@ -50,6 +58,8 @@ class AdaptPanel:
             with silenced(combo):
                 for value, text in entries:
                     combo.addItem(_(text), value)
+        for row, (method, _text) in enumerate(METHODS):
+            self.ui.methodCombo.setItemData(row, _(METHOD_TIPS[method]), qt.Qt.ToolTipRole)
         self.job_view = JobView(session, "adapt", self.ui.jobHost)
         self.ui.adaptButton.clicked.connect(guarded(self.adapt))
         self.ui.backboneButton.clicked.connect(guarded(manage_backbones))

@@ -48,6 +48,7 @@ class Annotator:
         annotation = self.session.support.annotation_for(case)
         volume: Any = self.session.state.scan(case)
         self._make_editor()
+        self._follow_source(True)
         self.case = case
         annotation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         self.editor.setSegmentationNode(annotation)
@@ -88,10 +89,9 @@ class Annotator:
         if self.case is None:
             return
         annotation = self.session.state.annotation(self.case)
+        # The editor keeps its segmentation: without one it takes the next best of the scene, hidden as it is.
         self.leave()
-        if self.editor is not None:
-            self.editor.setActiveEffect(None)
-            self.editor.setSegmentationNode(None)
+        self._follow_source(False)
         self.case = None
         self.ui.editorFrame.visible = False
         if annotation is not None:
@@ -102,14 +102,16 @@ class Annotator:
         """The module is on the screen: keyboard shortcuts work."""
         if self.case is None or self._shortcuts:
             return
-        self.editor.installKeyboardShortcuts()
         self.editor.setupViewObservations()
         window = slicer.util.mainWindow()
+        if window is None:
+            # Shortcuts belong to a window.
+            return
+        self.editor.installKeyboardShortcuts()
         for keys, by in (("Ctrl+PgUp", -1), ("Ctrl+PgDown", 1)):
-            if window is not None:
-                shortcut = qt.QShortcut(qt.QKeySequence(keys), window)
-                shortcut.activated.connect(guarded(lambda by=by: self.step(by)))
-                self._shortcuts.append(shortcut)
+            shortcut = qt.QShortcut(qt.QKeySequence(keys), window)
+            shortcut.activated.connect(guarded(lambda by=by: self.step(by)))
+            self._shortcuts.append(shortcut)
 
     def leave(self) -> None:
         """Another module is on the screen: no shortcut and no effect stays behind."""
@@ -126,21 +128,34 @@ class Annotator:
         self._shortcuts = []
 
     def forget_scene(self) -> None:
-        """The scene is closing: let go of its nodes."""
+        """The scene is closing: let go of its nodes.
+
+        The editor's parameter node stays, as it does in Slicer's own module: it is a singleton, which outlives the
+        scene, and without it the editor complains of every segmentation that is added.
+        """
         self.leave()
+        self._follow_source(False)
         self.case = None
         self.ui.editorFrame.visible = False
         if self.editor is not None:
             self.editor.setSegmentationNode(None)
-            self.editor.setMRMLSegmentEditorNode(None)
 
     def clean_up(self) -> None:
         """The module is going away."""
         self.forget_scene()
-        if self.editor is not None:
-            self.editor.setMRMLScene(None)
+
+    def _follow_source(self, on: bool) -> None:
+        """Whether the editor puts its scan into the views; when it is put away it must leave them alone."""
+        follow = getattr(self.editor, "setAutoShowSourceVolumeNode", None)
+        if follow is not None:
+            follow(on)
 
     def _make_editor(self) -> None:
+        node = self.session.scene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = slicer.vtkMRMLSegmentEditorNode()
+            node.SetSingletonTag(EDITOR_TAG)
+            node = self.session.scene.AddNode(node)
         if self.editor is None:
             # Made on first use: it is the heaviest widget of the module.
             self.editor = slicer.qMRMLSegmentEditorWidget()
@@ -149,11 +164,8 @@ class Annotator:
                 getattr(self.editor, hide)(False)
             hide_source = getattr(self.editor, "setSourceVolumeNodeSelectorVisible", None)
             (hide_source or self.editor.setMasterVolumeNodeSelectorVisible)(False)
+            # In this order, as in Slicer's own module: choices the editor makes with the scene go into its node.
+            self.editor.setMRMLSegmentEditorNode(node)
             self.editor.setMRMLScene(self.session.scene)
             self.ui.editorHost.layout().addWidget(self.editor)
-        node = self.session.scene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
-        if node is None:
-            node = slicer.vtkMRMLSegmentEditorNode()
-            node.SetSingletonTag(EDITOR_TAG)
-            node = self.session.scene.AddNode(node)
         self.editor.setMRMLSegmentEditorNode(node)

@@ -78,6 +78,9 @@ class SegmentPanel:
         if topic == "results":
             self.results.refresh()
             self._show_options()
+            if self.ui.surfaceCheck.checked:
+                # A result that was made again has no surface yet.
+                self._show_surfaces()
         if topic in ("models", "structures", "cases"):
             self._show_refinements()
         if topic in ("results", "selection"):
