@@ -15,6 +15,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 # PySide6 must come first: it makes ``__feature__`` importable.
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets  # isort: skip
+from shiboken6 import isValid  # isort: skip
 from __feature__ import true_property  # isort: skip  # noqa: F401
 
 MODULE = Path(__file__).resolve().parents[2] / "FSEFTSegment"
@@ -104,8 +105,6 @@ EDITOR_METHODS = frozenset(
         "installKeyboardShortcuts",
         "removeViewObservations",
         "setActiveEffect",
-        "setMRMLScene",
-        "setMRMLSegmentEditorNode",
         "setMaximumNumberOfUndoStates",
         "setSegmentationNodeSelectorVisible",
         "setSourceVolumeNodeSelectorVisible",
@@ -117,12 +116,19 @@ EDITOR_METHODS = frozenset(
 
 
 class SegmentEditor(QtWidgets.QWidget):
-    """qMRMLSegmentEditorWidget: remembers what it was told, and looks a little like an editor."""
+    """qMRMLSegmentEditorWidget: remembers what it was told, and looks a little like an editor.
+
+    Its list of segmentations has no entry "none": where nothing is chosen it takes the first segmentation that comes,
+    and puts that one's scan into the views, unless told not to. Without a parameter node it complains.
+    """
 
     def __init__(self, parent=None):
         super().__init__(parent)
         self.calls: list[tuple] = []
-        self.segmentation = self.volume = None
+        self.segmentation = self.volume = self.node = self.scene = None
+        self.follows = True
+        self.complaints: list[str] = []
+        self._tag = 0
         layout = QtWidgets.QVBoxLayout(self)
         layout.contentsMargins = QtCore.QMargins(0, 0, 0, 0)
         self.table = QtWidgets.QTableWidget(0, 1)
@@ -137,7 +143,36 @@ class SegmentEditor(QtWidgets.QWidget):
             button.text = name
             row.addWidget(button)
 
+    def setMRMLSegmentEditorNode(self, node):
+        self.calls.append(("setMRMLSegmentEditorNode", node))
+        self.node = node
+
+    def setMRMLScene(self, scene):
+        if self.scene is not None:
+            self.scene.RemoveObserver(self._tag)
+        self.scene = scene
+        if scene is not None:
+            # The wrapper may outlive the widget, as it does in PythonQt.
+            self._tag = scene.AddObserver(scene.NodeAddedEvent, lambda *_: isValid(self) and self._choose_first())
+
+    def setAutoShowSourceVolumeNode(self, follows):
+        self.follows = follows
+
+    def _choose_first(self):
+        first = self.scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+        if self.segmentation is not None or first is None or self.scene.IsClosing():
+            return
+        if self.node is None:
+            self.complaints.append("SetSegmentationNode: need to set segment editor node first")
+            return
+        self.segmentation = first
+        if self.follows:
+            volume = first.GetNodeReference(first.GetReferenceImageGeometryReferenceRole())
+            sys.modules["slicer"].util.setSliceViewerLayers(background=volume)
+
     def setSegmentationNode(self, node):
+        if node is not None and self.node is None:
+            raise RuntimeError("need to set segment editor node first")
         self.segmentation = node
         self.calls.append(("setSegmentationNode", node))
         self.table.rowCount = 0

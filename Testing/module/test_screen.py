@@ -66,7 +66,9 @@ def test_closing_the_scene_asks_and_leaves_a_clean_screen(screen, scene, models,
         screen.refresh_all()
 
 
-def test_leaving_and_entering_keeps_the_work(screen, scene):
+def test_leaving_and_entering_keeps_the_work(screen, scene, monkeypatch):
+    window = qt.QMainWindow()
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: window)
     ready_to_adapt(screen, scene)
     click(screen.support.ui.annotateButton)
     screen.leave()
@@ -74,6 +76,7 @@ def test_leaving_and_entering_keeps_the_work(screen, scene):
     assert screen.support.annotator.is_open
     assert screen.support.annotator.editor.calls.count(("installKeyboardShortcuts",)) == 2
     assert screen.adapt.ui.nameEdit.text == "mine"
+    screen.leave()
 
 
 def test_exit_is_asked_about_while_a_job_runs(screen, scene, dialogs):

@@ -116,6 +116,41 @@ def test_all_loaded_cts_leaves_other_images_out(screen, scene):
     assert screen.support.ui.caseTable.rowCount == 1
 
 
+def test_an_editor_that_was_put_away_leaves_the_scene_alone(screen, scene):
+    from FSEFTSegmentLib.mrml.results import new_segmentation
+
+    ready_to_adapt(screen, scene)
+    editor = annotate_and_leave(screen)
+    mine, views = editor.segmentation, len(slicer.views)
+    other = add_volume(scene, random_ct(seed=7), name="another")
+    new_segmentation(scene, other, "somebody's")
+    assert editor.segmentation is mine
+    assert len(slicer.views) == views
+    # Another scene: what is in it may be taken by the hidden editor, as by Slicer's own, but not be brought to view.
+    screen.scene_closing()
+    scene.Clear(False)
+    screen.refresh_all()
+    assert editor.segmentation is None
+    other = add_volume(scene, random_ct(seed=8), name="another")
+    new_segmentation(scene, other, "somebody's")
+    assert editor.segmentation is not None
+    assert len(slicer.views) == views
+    ready_to_adapt(screen, scene)
+    assert annotate_and_leave(screen) is editor
+    assert editor.volume.GetName() == "CT 0"
+    assert editor.complaints == []
+
+
+def annotate_and_leave(screen):
+    """Open the editor on the first scan and put it away again."""
+    screen.support.cases.select(screen.session.state.cases[0])
+    click(screen.support.ui.annotateButton)
+    editor = screen.support.annotator.editor
+    assert editor.follows
+    click(screen.support.ui.doneButton)
+    return editor
+
+
 def test_the_keyboard_goes_from_scan_to_scan(screen, scene, monkeypatch):
     window = qt.QMainWindow()
     monkeypatch.setattr(slicer.util, "mainWindow", lambda: window)
