@@ -66,8 +66,11 @@ def load_sample_data(sample):
     from FSEFTSegmentLib.sample_data import load_sample
 
     nodes = []
-    with errors_shown():
+    with errors_shown(), slicer.util.WaitCursor():
+        # It takes as long as a download, and Slicer's module says nothing of its own.
+        slicer.util.showStatusMessage(_("Making {name}…").format(name=sample.name))
         nodes = load_sample(sample)
+    slicer.util.showStatusMessage("")
     return nodes
 
 

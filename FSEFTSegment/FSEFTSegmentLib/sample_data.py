@@ -132,6 +132,7 @@ def _run(command: list[str], process: Process) -> None:
 def _load(path: Path, seed: int, sample: Sample, values: dict[str, int]) -> Any:
     volume = slicer.util.loadVolume(str(path), {"name": f"Synthetic CT {seed}"})
     volume.SetName(f"Synthetic CT {seed}")
+    _forget_file(volume)
     expected = CHECKSUMS.get(seed)
     if expected is not None and checksum(voxels_of(volume)) != expected:
         LOGGER.warning("The synthetic scan %d differs in some voxels from the one of the documentation.", seed)
@@ -140,10 +141,21 @@ def _load(path: Path, seed: int, sample: Sample, values: dict[str, int]) -> Any:
     return volume
 
 
+def _forget_file(node: Any) -> None:
+    """The file was a temporary one: with it the scene would be saved without the voxels."""
+    storage = node.GetStorageNode()
+    if storage is not None:
+        slicer.mrmlScene.RemoveNode(storage)
+        node.SetAndObserveStorageNodeID(None)
+
+
 def _add_annotation(volume: Any, labels_file: Path, values: dict[str, int]) -> None:
     structures = tuple(make_structure(name, int(values[name])) for name in ORGANS)
-    labelmap = slicer.util.loadLabelVolume(str(labels_file))
+    labelmap = slicer.util.loadLabelVolume(str(labels_file), {"show": False})
     labels = voxels_of(labelmap).copy()
+    _forget_file(labelmap)
+    # A node's display stays in the scene when the node goes.
+    slicer.mrmlScene.RemoveNode(labelmap.GetDisplayNode())
     slicer.mrmlScene.RemoveNode(labelmap)
     labels[~np.isin(labels, [structure.value for structure in structures])] = 0
     node = new_segmentation(slicer.mrmlScene, volume, f"{volume.GetName()} organs")

@@ -94,6 +94,11 @@ def test_annotated_scans_are_ready_to_adapt(application, caplog):
     voxels = voxels_of(volume)
     assert 20 < float(np.median(voxels[labels == structures[0].value])) < 200
     assert nodes_of_class(application, "vtkMRMLLabelMapVolumeNode") == []
+    # The files are gone: saved with them, the scene would come back without voxels.
+    assert volume.GetStorageNode() is None
+    assert volume.GetModifiedSinceRead()
+    assert nodes_of_class(application, "vtkMRMLStorageNode") == []
+    assert nodes_of_class(application, "vtkMRMLLabelMapVolumeDisplayNode") == []
 
 
 def test_every_sample_scan_has_a_checksum_that_its_generator_meets():
