@@ -30,12 +30,18 @@ def leave_one_out_atlas(
         and that another case could have proposed it for. A case to which none registers counts as proposed empty.
         Surface Dice and volume error are nan for annotations on some slices only. Fewer than two cases: empty lists.
     """
-    scores: dict[str, list[tuple[float, float, float]]] = {s.name: [] for s in structures}
     if len(cases) < 2:
-        return scores
-    loaded = load_atlas_cases(cases, structures, reporter)
-    for held_out in loaded:
-        others = [case for case in loaded if case is not held_out]
+        return {structure.name: [] for structure in structures}
+    return score_left_out(load_atlas_cases(cases, structures, reporter), structures, reporter)
+
+
+def score_left_out(
+    cases: Sequence[AtlasCase], structures: Sequence[Structure], reporter: Reporter = SILENT
+) -> dict[str, list[tuple[float, float, float]]]:
+    """The same for cases that are loaded."""
+    scores: dict[str, list[tuple[float, float, float]]] = {s.name: [] for s in structures}
+    for held_out in cases:
+        others = [case for case in cases if case is not held_out]
         labels = propose(held_out.placed, others, structures, reporter).labels
         taught = {name for case in others for name in _shown(case)}
         for structure in held_out.annotation.structures:

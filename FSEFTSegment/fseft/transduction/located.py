@@ -8,7 +8,7 @@ counts only what this scan shows, so an organ that the scan cuts is not grown to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,10 +29,8 @@ from fseft.segmentation.scoring import Box, score_blocks
 from fseft.segmentation.volumes import StructureVolume
 from fseft.structures import Structure
 from fseft.transduction.plan import Outcome
+from fseft.transduction.say import Lead, say_of
 
-#: Carried cases that weigh as much as the adapter: one case has a quarter of the say, three have half of it. Measured
-#: on the few_shot pool at one and five shots.
-CASES_LIKE_ADAPTER = 3.0
 #: The average that a voxel needs however small the structure is.
 LEAST_AVERAGE = 0.2
 
@@ -46,6 +44,7 @@ class _Placed:
 
     position: int
     carried: Carried
+    say: float
     scan_box: ScanBox
     network_box: Box
     probabilities: np.ndarray
@@ -62,6 +61,7 @@ def refine_by_location(
     compute: Compute,
     reporter: Reporter = SILENT,
     cache: RegistrationCache | None = None,
+    leads: Mapping[str, Lead] | None = None,
 ) -> tuple[np.ndarray, list[Outcome]]:
     """Labels that also heed where the annotated scans have their structures.
 
@@ -76,6 +76,8 @@ def refine_by_location(
         compute: the adapter's.
         reporter: hears phases "registration" and "refinement".
         cache: see :func:`fseft.location.atlas.propose`.
+        leads: what leave-one-out told of the atlas beside the adapter, by structure, see
+            :func:`fseft.transduction.say.leads_of`; decides how much say the location has.
 
     Returns:
         New labels, and an outcome per structure whose volumes after refinement are still to be measured. Structures
@@ -91,7 +93,8 @@ def refine_by_location(
     for position, structure in enumerate(structures):
         reporter.progress("refinement", position, 2 * len(structures))
         reporter.check_cancelled()
-        found = _place(position, structure, carriers, weights, sizes[position], features, adapter.head.strides)
+        lead = (leads or {}).get(structure.name)
+        found = _place(position, structure, carriers, weights, lead, sizes[position], features, adapter.head.strides)
         if found is None:
             volume = sizes[position].volume_ml
             outcomes[position] = Outcome("refused", _NOT_SHOWN, volume, volume)
@@ -107,6 +110,7 @@ def _place(
     structure: Structure,
     carriers: Sequence[Carrier],
     weights: Sequence[float],
+    lead: Lead | None,
     size: StructureVolume,
     features: FeatureVolume,
     strides: Sequence[int],
@@ -120,7 +124,8 @@ def _place(
         boxes.append((z, y, x))
     box = union(boxes)
     network = network_box(features, box, max(strides))
-    return _Placed(position, carried, box, network, np.zeros([e - b for b, e in network], dtype=np.float16))
+    probabilities = np.zeros([e - b for b, e in network], dtype=np.float16)
+    return _Placed(position, carried, say_of(carried.votes, lead), box, network, probabilities)
 
 
 def network_box(features: FeatureVolume, box: ScanBox, stride: int) -> Box:
@@ -176,16 +181,15 @@ def _decide(placed: Sequence[_Placed], labels: np.ndarray, features: FeatureVolu
 
 def _average(item: _Placed, features: FeatureVolume) -> np.ndarray:
     """Adapter and votes together, (z, y, x) float32 of the structure's box, 0..1."""
-    say = item.carried.votes / (item.carried.votes + CASES_LIKE_ADAPTER)
     average = _to_scan(item, features)
-    average *= np.float32(1.0 - say)
+    average *= np.float32(1.0 - item.say)
     assert item.carried.box is not None
     assert item.carried.share is not None
     z, y, x = (
         slice(part.start - whole.start, part.stop - whole.start)
         for part, whole in zip(item.carried.box, item.scan_box, strict=True)
     )
-    average[z, y, x] += np.float32(say) * item.carried.share
+    average[z, y, x] += np.float32(item.say) * item.carried.share
     return average
 
 
