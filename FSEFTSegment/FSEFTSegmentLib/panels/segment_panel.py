@@ -26,6 +26,8 @@ REFINEMENTS = (
     ("paper", "As published"),
 )
 DEFAULT_REFINEMENT = "default"
+#: What Slicer calls surfaces.
+SURFACE = "Closed surface"
 
 
 class SegmentPanel:
@@ -62,8 +64,8 @@ class SegmentPanel:
         self.ui.allScansButton.clicked.connect(lambda *_: self._tick(True))
         self.ui.noScansButton.clicked.connect(lambda *_: self._tick(False))
         self.ui.priorsButton.clicked.connect(lambda *_: self._show_priors())
-        self.ui.beforeCheck.clicked.connect(lambda *_: self._show_before())
-        self.ui.surfaceCheck.clicked.connect(guarded(self._show_surfaces))
+        self.ui.beforeCheck.clicked.connect(guarded(self._show_before))
+        self.ui.surfaceCheck.clicked.connect(guarded(self._choose_surfaces))
         for topic in ("models", "scans", "results"):
             self.refresh(topic)
 
@@ -78,9 +80,8 @@ class SegmentPanel:
         if topic == "results":
             self.results.refresh()
             self._show_options()
-            if self.ui.surfaceCheck.checked:
-                # A result that was made again has no surface yet.
-                self._show_surfaces()
+            # A result that was made again has no surface yet.
+            self._make_surfaces()
         if topic in ("models", "structures", "cases"):
             self._show_refinements()
         if topic in ("results", "selection"):
@@ -254,6 +255,7 @@ class SegmentPanel:
         # A result that was made again is shown as it is now, whatever was compared before.
         shown = any(before is not None and before.GetDisplayNode().GetVisibility() for before in befores)
         self.ui.beforeCheck.checked = self.results.before = shown
+        self.ui.surfaceCheck.checked = bool(results) and bool(state.choice("surfaces", False))
 
     def _show_before(self) -> None:
         state = self.session.state
@@ -262,14 +264,26 @@ class SegmentPanel:
             node, before = state.result_node(result, "result"), state.result_node(result, "before")
             if node is not None and before is not None:
                 show_before(node, before, bool(self.ui.beforeCheck.checked))
+        self._make_surfaces()
 
-    def _show_surfaces(self) -> None:
-        with slicer.util.WaitCursor(self.ui.surfaceCheck.checked):
-            for result in self.session.state.results:
-                node = self.session.state.result_node(result, "result")
-                if node is None:
-                    continue
-                if self.ui.surfaceCheck.checked:
-                    node.CreateClosedSurfaceRepresentation()
-                else:
+    def _choose_surfaces(self) -> None:
+        self.session.state.choose("surfaces", bool(self.ui.surfaceCheck.checked))
+        for result in self.session.state.results:
+            for role in ("result", "before"):
+                node = self.session.state.result_node(result, role)
+                if node is not None and not self.ui.surfaceCheck.checked:
                     node.RemoveClosedSurfaceRepresentation()
+        self._make_surfaces()
+
+    def _make_surfaces(self) -> None:
+        """Make the surfaces that are wanted and not there yet; results before refinement get them when compared."""
+        state, lacking = self.session.state, []
+        for result in state.results if self.ui.surfaceCheck.checked else ():
+            for role in ("result", "before") if self.results.before else ("result",):
+                node = state.result_node(result, role)
+                if node is not None and not node.GetSegmentation().ContainsRepresentation(SURFACE):
+                    lacking.append(node)
+        if lacking:
+            with slicer.util.WaitCursor():
+                for node in lacking:
+                    node.CreateClosedSurfaceRepresentation()
