@@ -187,6 +187,7 @@ def table_rows(loaded: Sequence[LoadedResult], model: str) -> list[dict[str, Any
                     "flags": "; ".join(
                         flag_text(flag) for flag in [*result.report.get("flags", []), *entry.get("flags", [])]
                     ),
+                    "notes": "; ".join(map(str, entry.get("notes") or [])),
                 }
             )
     return rows

@@ -87,6 +87,7 @@ def segment(parameters: dict) -> dict:
                 "volume_ml": float((labels == value).sum() * volume),
                 "expected_ml": [0.01, 0.05],
                 "flags": ["larger than expected"] if value == 1 else [],
+                "notes": ["cut by the scan's border", "in 2 separate pieces"] if value == 2 else [],
                 "centre_index": None,
                 "predicted_dice": {"value": 0.84, "low": 0.75, "high": 0.92} if value == 1 else None,
                 "refinement": None if refine == "off" else outcome(value),

@@ -17,8 +17,12 @@ standins.with_properties(__name__)
 import qt  # noqa: E402
 import slicer  # noqa: E402
 from FSEFTSegmentLib.panels import review_panel  # noqa: E402
+from FSEFTSegmentLib.panels.common import WARNING_COLOR  # noqa: E402
 from mrml_makers import add_volume, random_ct  # noqa: E402
 from screen_kit import Entry, click, draw, finish, ready_to_adapt, segmented, spin  # noqa: E402
+
+
+NOTE = "Note: cut by the scan's border; in 2 separate pieces"
 
 
 def test_segment_fills_the_table_and_a_click_goes_there(screen, scene, models):
@@ -27,9 +31,15 @@ def test_segment_fills_the_table_and_a_click_goes_there(screen, scene, models):
     table = ui.resultTable
     texts = [[table.item(row, 0).text(), table.columnSpan(row, 0)] for row in range(table.rowCount)]
     assert texts == [
-        ["new 1", 4], ["structure 1", 1], ["▲ Larger than expected", 4], ["structure 2", 1],
-        ["new 2", 4], ["structure 1", 1], ["▲ Larger than expected", 4], ["structure 2", 1],
+        ["new 1", 4], ["structure 1", 1], ["▲ Larger than expected", 4], ["structure 2", 1], [NOTE, 4],
+        ["new 2", 4], ["structure 1", 1], ["▲ Larger than expected", 4], ["structure 2", 1], [NOTE, 4],
     ]  # fmt: skip
+    # What there is to look at is coloured, a note is not; neither takes the other's words.
+    flagged, noted = table.item(2, 0), table.item(4, 0)
+    assert flagged.foreground().color().name() == WARNING_COLOR
+    assert noted.foreground().style() == qt.Qt.NoBrush
+    assert (noted.font().italic(), flagged.font().italic()) == (True, False)
+    assert table.item(3, 1).foreground().style() == qt.Qt.NoBrush
     assert "“mine”" in table.item(0, 0).toolTip()
     assert table.item(1, 1).text().startswith("52.1 → ")
     assert "below the expected range" in table.item(1, 1).toolTip()
@@ -38,12 +48,12 @@ def test_segment_fills_the_table_and_a_click_goes_there(screen, scene, models):
     assert table.item(3, 3).text() == "-"
     assert ui.resultNote.text.startswith("2 structures to look at")
     jumps = len(slicer.jumps)
-    table.cellClicked.emit(4, 0)
+    table.cellClicked.emit(5, 0)
     assert len(slicer.jumps) == jumps
     assert slicer.views[-1]["background"].GetName() == "new 2"
     table.cellClicked.emit(1, 0)
     assert slicer.views[-1]["background"].GetName() == "new 1"
-    table.cellClicked.emit(6, 0)
+    table.cellClicked.emit(9, 0)
     assert len(slicer.jumps[-1]) == 4
     assert slicer.views[-1]["background"].GetName() == "new 2"
     assert ui.beforeCheck.enabled
@@ -61,9 +71,30 @@ def test_segment_fills_the_table_and_a_click_goes_there(screen, scene, models):
     assert visible() == [False, True]
     click(ui.beforeCheck)
     assert visible() == [True, False]
+
+
+def test_surfaces_stay_asked_for(screen, scene, models):
+    ui = segmented(screen, scene, models)
+
+    def surfaces():
+        nodes = [screen.session.state.result_node(r, role) for role in ("result", "before")
+                 for r in screen.session.state.results]  # fmt: skip
+        return [node.GetSegmentation().ContainsRepresentation("Closed surface") for node in nodes]
+
     click(ui.surfaceCheck)
-    node = screen.session.state.result_node(result, "result")
-    assert node.GetSegmentation().ContainsRepresentation("Closed surface")
+    assert surfaces() == [True, True, False, False]
+    click(ui.beforeCheck)
+    assert surfaces() == [True] * 4
+    click(ui.segmentButton)
+    finish(screen)
+    assert ui.surfaceCheck.checked
+    assert surfaces()[:2] == [True, True]
+    screen.refresh_all()
+    assert ui.surfaceCheck.checked
+    click(ui.surfaceCheck)
+    assert surfaces() == [False] * 4
+    screen.refresh_all()
+    assert not ui.surfaceCheck.checked
 
 
 def test_a_result_made_again_without_refinement_is_the_one_shown(screen, scene, models):

@@ -155,7 +155,8 @@ def test_segment_puts_results_beside_the_scans(session, tmp_path):
     assert all(r.before is not None for r in activity.result)
     rows = table_rows(activity.result, "mine")
     assert len(rows) == 4
-    assert rows[0]["flags"] == "larger than expected"
+    assert (rows[0]["flags"], rows[0]["notes"]) == ("larger than expected", "")
+    assert (rows[1]["flags"], rows[1]["notes"]) == ("", "cut by the scan's border; in 2 separate pieces")
     assert (rows[0]["predicted Dice from"], rows[0]["volume before refinement (ml)"]) == (0.75, 52.1)
     assert rows[1]["predicted Dice"] is None
     session.segment(volumes, options())

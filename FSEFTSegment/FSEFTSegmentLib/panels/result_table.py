@@ -27,6 +27,11 @@ def _marked(flags: Sequence[str]) -> str:
     return f"{MARK}{text[:1].upper()}{text[1:]}"
 
 
+def notes_text(notes: Sequence[Any]) -> str:
+    """What is worth knowing without being a reason for doubt, in one line."""
+    return _("Note: {notes}").format(notes="; ".join(map(str, notes)))
+
+
 def volume_text(entry: dict[str, Any]) -> str:
     """A structure's volume in ml, with the one before where refinement changed it ("52.1 → 61.0")."""
     if entry.get("volume_ml") is None:
@@ -55,6 +60,7 @@ class _Row:
         entry: the report's on the structure, where its figures are shown.
         text: what spans the row instead, where there are no figures.
         flags: what is to be looked at, for the rows with figures.
+        is_note: whether the text is a mere note.
     """
 
     result: Result
@@ -62,12 +68,14 @@ class _Row:
     entry: dict[str, Any] | None = None
     text: str = ""
     flags: tuple[str, ...] = ()
+    is_note: bool = False
 
 
 class ResultTable:
     """Shows the session's results, scan by scan; a click sends the views to the structure.
 
-    Below the figures of a structure stands in words what there is to look at.
+    Below the figures of a structure stands in words what there is to look at, marked and coloured; notes, which are no
+    reason for doubt, stand below that, plain and in italics.
 
     Args:
         table: four columns: structure, ml, expected, Dice.
@@ -123,18 +131,21 @@ class ResultTable:
             name, flags = str(entry["name"]), tuple(flag_text(flag) for flag in entry.get("flags", []))
             rows.append(_Row(result, name, entry, flags=flags))
             rows += [_Row(result, name, text=_marked(flags))] if flags else []
+            notes = entry.get("notes") or []
+            rows += [_Row(result, name, text=notes_text(notes), is_note=True)] if notes else []
         return rows
 
     def _fill_row(self, position: int, row: _Row) -> None:
         if row.entry is None:
-            item = read_only_item(row.text)
-            if row.text.startswith(MARK):
+            item, font = read_only_item(row.text), self.table.font
+            if row.is_note:
+                font.setItalic(True)
+            elif row.text.startswith(MARK):
                 item.setForeground(qt.QBrush(qt.QColor(WARNING_COLOR)))
             else:
-                font = item.font()
                 font.setBold(True)
-                item.setFont(font)
                 item.setToolTip(_("{scan}\nSegmented with “{model}”").format(scan=row.text, model=row.result.model))
+            item.setFont(font)
             self.table.setItem(position, 0, item)
             self.table.setSpan(position, 0, 1, self.table.columnCount)
             return
@@ -145,8 +156,7 @@ class ResultTable:
             predicted_text(row.entry.get("predicted_dice")),
         )
         refined = refinement_of(row.entry)
-        notes = [str(refined["why"])] if refined.get("why") else []
-        why = "\n".join([f"{texts[1]} ml", *notes, *map(str, row.entry.get("notes", []))])
+        why = "\n".join([f"{texts[1]} ml", *([str(refined["why"])] if refined.get("why") else [])])
         for column, text in enumerate(texts):
             item = read_only_item(text, why if column == 1 else text)
             if row.flags and column == 1:

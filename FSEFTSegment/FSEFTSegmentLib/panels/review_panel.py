@@ -77,7 +77,7 @@ class ReviewPanel:
         )
         busy = _("An export is being written.") if self.runner.is_running else ""
         set_reason(self.ui.exportButton, busy or ("" if self._items() else _("There is nothing to export yet.")))
-        set_reason(self.ui.tableButton, busy or reason, _("Volumes, expected ranges and flags of all results"))
+        set_reason(self.ui.tableButton, busy or reason, _("Volumes, expected ranges, flags and notes of all results"))
 
     def correct(self) -> None:
         """Make the selected result an annotation and open it."""
