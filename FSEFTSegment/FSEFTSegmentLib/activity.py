@@ -51,7 +51,12 @@ PHASES = {
     "scans": "Scans",
     "registration": "Registering",
     "download": "Downloading",
+    "evaluation": "Comparing with the truth",
+    "report": "Writing the report",
+    "phantoms": "Making synthetic scans",
 }
+#: The same where a kind of activity means something else by it.
+PHASES_OF = {("adapt", "registration"): "Registering the annotated scans to each other"}
 
 
 @dataclass
@@ -111,7 +116,7 @@ class Activity:
         progress = self.job.progress if self.job else None
         if progress is None or not progress.phase:
             return "Starting…"
-        words = PHASES.get(progress.phase, progress.phase.capitalize())
+        words = PHASES_OF.get((self.kind, progress.phase)) or PHASES.get(progress.phase, progress.phase.capitalize())
         text = f"{words} - {progress.detail}" if progress.detail else words
         return f"{text} - {time_left(progress.eta_s)}" if progress.eta_s is not None else text
 
@@ -127,14 +132,19 @@ class Activity:
 
 
 def time_left(seconds: float) -> str:
+    """Seconds that are left as a person says them."""
+    return f"{about(seconds)} left"
+
+
+def about(seconds: float) -> str:
     """Seconds as a person says them."""
     if seconds < 10:
-        return "a few seconds left"
+        return "a few seconds"
     if seconds < 90:
-        return f"{round(seconds / 10) * 10:.0f} s left"
+        return f"{round(seconds / 10) * 10:.0f} s"
     if seconds < 5400:
-        return f"{seconds / 60:.0f} min left"
-    return f"{seconds / 3600:.1f} h left"
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def failure_of_exception(problem: Exception) -> Failure:

@@ -215,12 +215,26 @@ def test_registrations_are_kept_and_cleared_with_the_features(tmp_path: Path, mo
     assert not cache.folder.exists()
 
 
+class Steps(Reporter):
+    """Remembers how far registration is said to be."""
+
+    def __init__(self) -> None:
+        self.parts: list[float] = []
+
+    def progress(self, phase: str, done: float, total: float, detail: str = "") -> None:
+        if phase == "registration":
+            self.parts.append(done / total)
+
+
 def test_leaving_one_out_scores_every_case_on_its_own_grid(tmp_path: Path) -> None:
     cases = write_cases(tmp_path, (0, 1))
     assert leave_one_out_atlas(cases[:1], STRUCTURES) == {"ball": [], "rod": []}
     cases[1] = dataclasses.replace(cases[1], structures=("ball",))
     structures = (*STRUCTURES, Structure("absent", 9))
-    scores = leave_one_out_atlas(cases, structures)
+    told = Steps()
+    scores = leave_one_out_atlas(cases, structures, told)
+    assert told.parts == sorted(told.parts), "one bar over all pairs, not one per case"
+    assert (told.parts[0], told.parts[-1]) == (0.0, 1.0)
     assert {name: len(rows) for name, rows in scores.items()} == {"ball": 2, "rod": 0, "absent": 0}
     assert all(figures[0] > 0.8 and figures[1] > 0.3 and 0 <= figures[2] < 5 for figures in scores["ball"])
 

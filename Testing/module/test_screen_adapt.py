@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("slicer", reason="slicer-core (Slicer's MRML as a wheel) is not installed")
@@ -12,6 +15,8 @@ import slicer_standins as standins
 standins.install()
 standins.with_properties(__name__)
 
+from FSEFTSegmentLib.activity import PHASES, Activity, Stage  # noqa: E402
+from FSEFTSegmentLib.jobs.job import Job, Progress  # noqa: E402
 from FSEFTSegmentLib.panels.card import card_html, methods_table_html, structure_rows  # noqa: E402
 from screen_kit import VALIDATED, Entry, click, finish, ready_to_adapt, score, spin  # noqa: E402
 
@@ -103,6 +108,40 @@ def test_a_fixed_method_is_checked_when_asked(screen, scene):
     finish(screen)
     assert screen.session.activity("adapt").job.parameters["validate"] is True
     assert "Not validated" not in ui.card.text
+
+
+def test_what_automatic_costs_is_told_before(screen, scene):
+    ui = screen.adapt.ui
+    assert not ui.methodNote.visible
+    ready_to_adapt(screen, scene)
+    assert ui.methodNote.visible
+    assert "registers the 2 annotated scans to each other, 2 times" in ui.methodNote.text
+    assert "(20 s in all, then remembered)" in ui.methodNote.text
+    screen.adapt._show_method(10)
+    assert "90 times about 10 seconds (15 min in all" in ui.methodNote.text
+    screen.adapt._show_method(1)
+    assert not ui.methodNote.visible
+    ui.methodCombo.currentIndex = ui.methodCombo.findData("linear-probe")
+    ui.methodCombo.activated.emit(ui.methodCombo.currentIndex)
+    assert not ui.methodNote.visible
+
+
+def test_every_phase_of_the_engine_has_its_words():
+    told = set()
+    for path in (Path(__file__).parents[2] / "FSEFTSegment" / "fseft").rglob("*.py"):
+        told |= set(re.findall(r'\.progress\(\s*"([a-z-]+)"', path.read_text("utf-8")))
+    assert {"features", "training", "validation", "registration", "refinement"} <= told
+    assert told - set(PHASES) == set()
+
+
+def test_registering_while_adapting_says_how_far_it_is_and_how_long_it_takes():
+    job = Job("adapt", {}, Path("nowhere"))
+    activity = Activity("adapt", "Adapting", Stage.RUNNING, job=job)
+    job.progress = Progress("registration", 1.4, 3, 33.0, "case 2 of 3")
+    text = "Registering the annotated scans to each other - case 2 of 3 - 30 s left"
+    assert activity.describe() == text
+    activity.kind = "propose"
+    assert activity.describe().startswith("Registering - case 2 of 3")
 
 
 def test_the_card_shows_the_validation_with_dashes_for_what_is_unknown():

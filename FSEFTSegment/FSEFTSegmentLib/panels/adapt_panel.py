@@ -9,6 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from FSEFTSegmentLib import library
+from FSEFTSegmentLib.activity import about
 from FSEFTSegmentLib.panels.card import card_html, methods_table_html
 from FSEFTSegmentLib.panels.common import confirm, guarded, load_ui, on_chosen, set_reason, show_reason, silenced
 from FSEFTSegmentLib.panels.job_view import JobView
@@ -30,6 +31,8 @@ METHOD_TIPS = {
     "linear-probe": "The quickest: less than a minute for a few scans",
     "zero-shot": "What the backbone knows already; nothing is learned",
 }
+#: How long a registration takes on two slow cores.
+REGISTRATION_S = 10
 DEVICES = (
     ("auto", "Automatic"),
     ("cuda", "Graphics card (CUDA)"),
@@ -147,7 +150,13 @@ class AdaptPanel:
 
     def _show_button(self) -> None:
         name = self.ui.nameEdit.text.strip()
-        reason = self.missing() or self.session.adapt_reason()
+        if self.session.is_active("adapt"):
+            # Asked at every step of a job: what there is to learn from is not looked at again.
+            reason = self.session.adapt_reason()
+        else:
+            statuses = self.session.support.statuses()
+            self._show_method(sum(status.is_usable for status in statuses))
+            reason = self.missing() or self.session.adapt_reason(statuses)
         if not reason and not name:
             reason = _("Give the model a name.")
         if not reason:
@@ -159,6 +168,16 @@ class AdaptPanel:
             self.ui.adaptButton, reason, _("Learn the structures from {count} annotated scan(s)").format(count=count)
         )
         show_reason(self.ui.adaptReason, "" if self.session.is_active("adapt") else reason)
+
+    def _show_method(self, count: int) -> None:
+        """Say beforehand what takes long in the automatic method: it grows with the square of the annotated scans."""
+        pairs = count * (count - 1)
+        automatic = self.ui.methodCombo.itemData(self.ui.methodCombo.currentIndex) == AUTO
+        text = _(
+            "Automatic also registers the {count} annotated scans to each other, {pairs} times about {seconds} seconds "
+            "({time} in all, then remembered), to compare with."
+        ).format(count=count, pairs=pairs, seconds=REGISTRATION_S, time=about(pairs * REGISTRATION_S))
+        show_reason(self.ui.methodNote, text if automatic and pairs else "")
 
     def _show_card(self) -> None:
         content = self.session.state.choice("card", None)

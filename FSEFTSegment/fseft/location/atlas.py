@@ -102,7 +102,7 @@ def register_all(
     cache = cache or RegistrationCache()
     carriers, weights, failed = [], [], []
     for number, case in enumerate(cases):
-        inner = _OneOfMany(reporter, number, len(cases))
+        inner = OneOfMany(reporter, number, len(cases))
         inner.progress("registration", 0, 1, f"case {number + 1} of {len(cases)}")
         if case.placed.key == query.key:
             failed.append(f"Case {number + 1}: it is the scan itself.")
@@ -173,8 +173,8 @@ def _propose_one(
     return carried.votes, carried.of, carried.agreement
 
 
-class _OneOfMany(Reporter):
-    """One registration's progress as part of all of them."""
+class OneOfMany(Reporter):
+    """One part's progress as part of all of them: of registrations to a scan, or of scans registered to."""
 
     def __init__(self, outer: Reporter, number: int, count: int) -> None:
         self.outer, self.number, self.count = outer, number, count

@@ -9,7 +9,7 @@ import numpy as np
 
 from fseft.adaptation.adapt import CaseFiles
 from fseft.evaluation.metrics import structure_metrics
-from fseft.location.atlas import propose
+from fseft.location.atlas import OneOfMany, propose
 from fseft.location.support import AtlasCase, load_atlas_cases
 from fseft.reporting import SILENT, Reporter
 from fseft.structures import Structure
@@ -23,7 +23,7 @@ def leave_one_out_atlas(
     Args:
         cases: the support set.
         structures: what to score.
-        reporter: hears phases "cases" and "registration".
+        reporter: hears phases "cases" and "registration", the latter over all pairs of scans.
 
     Returns:
         By structure, one (Dice, surface Dice at 2 mm, absolute volume error in ml) for each case that annotates it
@@ -40,9 +40,9 @@ def score_left_out(
 ) -> dict[str, list[tuple[float, float, float]]]:
     """The same for cases that are loaded."""
     scores: dict[str, list[tuple[float, float, float]]] = {s.name: [] for s in structures}
-    for held_out in cases:
+    for number, held_out in enumerate(cases):
         others = [case for case in cases if case is not held_out]
-        labels = propose(held_out.placed, others, structures, reporter).labels
+        labels = propose(held_out.placed, others, structures, OneOfMany(reporter, number, len(cases))).labels
         taught = {name for case in others for name in _shown(case)}
         for structure in held_out.annotation.structures:
             if structure.name in taught:
