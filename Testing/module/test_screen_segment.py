@@ -21,7 +21,6 @@ from FSEFTSegmentLib.panels.common import WARNING_COLOR  # noqa: E402
 from mrml_makers import add_volume, random_ct  # noqa: E402
 from screen_kit import Entry, click, draw, finish, ready_to_adapt, segmented, spin  # noqa: E402
 
-
 NOTE = "Note: cut by the scan's border; in 2 separate pieces"
 
 
