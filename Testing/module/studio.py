@@ -23,21 +23,35 @@ from FSEFTSegmentLib.session import Session  # noqa: E402
 #: What Slicer's panel and its height are on a screen of 1366 x 768.
 WIDTH, HEIGHT = 470, 690
 
-_DARK = (
-    ("Window", "#323232"), ("WindowText", "#e6e6e6"), ("Base", "#262626"), ("AlternateBase", "#2e2e2e"),
-    ("Text", "#e6e6e6"), ("Button", "#3c3c3c"), ("ButtonText", "#e6e6e6"), ("Highlight", "#2d6cb0"),
-    ("PlaceholderText", "#999999"), ("ToolTipBase", "#3c3c3c"), ("ToolTipText", "#e6e6e6"), ("Mid", "#505050"),
-    ("Dark", "#262626"), ("Light", "#505050"), ("Shadow", "#141414"), ("HighlightedText", "#ffffff"),
+#: Slicer's own colours (qSlicerStyle) in its light and its dark theme.
+_LIGHT = (
+    ("Window", "#ffffff"), ("WindowText", "#000000"), ("Base", "#ffffff"), ("AlternateBase", "#e4e4fe"),
+    ("ToolTipBase", "#ffffdc"), ("ToolTipText", "#000000"), ("Text", "#000000"), ("Button", "#fcfcfc"),
+    ("ButtonText", "#000000"), ("Light", "#c8c8c8"), ("Midlight", "#e6e6e6"), ("Dark", "#aaaaaa"), ("Mid", "#c8c8c8"),
+    ("Shadow", "#5a5a5a"), ("Highlight", "#308cc6"), ("HighlightedText", "#ffffff"),
 )  # fmt: skip
+_DARK = (
+    ("Window", "#323232"), ("WindowText", "#ffffff"), ("Base", "#1e1e1e"), ("AlternateBase", "#323232"),
+    ("ToolTipBase", "#ffffff"), ("ToolTipText", "#323232"), ("Text", "#ffffff"), ("Button", "#323232"),
+    ("ButtonText", "#ffffff"), ("Light", "#828284"), ("Midlight", "#5a5a5b"), ("Dark", "#232323"), ("Mid", "#2b2b2b"),
+    ("Shadow", "#141414"), ("Highlight", "#3ca4ff"), ("HighlightedText", "#ffffff"),
+)  # fmt: skip
+#: What cannot be pressed: text, button text.
+_DISABLED = {"": ("#bebebe", "#bebebe"), "-dark": ("#6d6d6d", "#b4b4b4")}
 
 
-def dark_palette() -> object:
-    """The colours of Slicer's dark theme, roughly."""
+def palette_of(theme: str) -> object:
+    """The colours of one of Slicer's themes: "" is the light one, "-dark" the dark one."""
     palette = qt.QPalette()
-    for role, color in _DARK:
+    for role, color in _DARK if theme else _LIGHT:
         palette.setColor(getattr(qt.QPalette, role), qt.QColor(color))
-    for role in ("Text", "WindowText", "ButtonText"):
-        palette.setColor(qt.QPalette.Disabled, getattr(qt.QPalette, role), qt.QColor("#808080"))
+    text, button = (qt.QColor(color) for color in _DISABLED[theme])
+    for role, color in (("Text", text), ("WindowText", text), ("ButtonText", button)):
+        palette.setColor(qt.QPalette.Disabled, getattr(qt.QPalette, role), color)
+    # Qt follows the text; Slicer's Qt 5 draws it half transparent.
+    faint = qt.QColor(palette.color(qt.QPalette.Text))
+    faint.setAlpha(128)
+    palette.setColor(qt.QPalette.PlaceholderText, faint)
     return palette
 
 
@@ -53,7 +67,8 @@ class Studio:
     def __init__(self, folder: Path, queue: JobQueue, work: Path) -> None:
         self.folder = folder
         self.app = standins.application()
-        self.palettes = {"": self.app.palette(), "-dark": dark_palette()}
+        self.palettes = {theme: palette_of(theme) for theme in ("", "-dark")}
+        self.app.setPalette(self.palettes[""])
         self.scene = slicer.vtkMRMLScene()
         self.logics = [
             slicer.vtkSlicerSegmentationsModuleLogic(),

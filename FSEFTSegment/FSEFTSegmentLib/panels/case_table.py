@@ -16,6 +16,7 @@ from FSEFTSegmentLib.panels.common import (
     elided_names,
     fit_height,
     guarded,
+    outline_boxes,
     read_only_item,
     set_columns,
     set_reason,
@@ -82,6 +83,7 @@ class CaseTable:
         self.session = session
         self.statuses: list[CaseStatus] = []
         set_columns(ui.caseTable, 1, (2,))
+        outline_boxes(ui.caseTable)
         ui.caseTable.setColumnWidth(0, 130)
         ui.caseTable.horizontalHeaderItem(2).setToolTip(
             _("Tick when only some slices are annotated, for example every tenth; the others are then ignored")

@@ -12,7 +12,15 @@ from slicer.i18n import tr as _
 from FSEFTSegmentLib import library
 from FSEFTSegmentLib.mrml.results import show_before
 from FSEFTSegmentLib.panels.case_table import scan_volumes
-from FSEFTSegmentLib.panels.common import guarded, load_ui, on_chosen, set_reason, show_reason, silenced
+from FSEFTSegmentLib.panels.common import (
+    guarded,
+    load_ui,
+    on_chosen,
+    outline_boxes,
+    set_reason,
+    show_reason,
+    silenced,
+)
 from FSEFTSegmentLib.panels.job_view import JobView
 from FSEFTSegmentLib.panels.priors_table import PriorsTable
 from FSEFTSegmentLib.panels.result_table import ResultTable
@@ -49,6 +57,7 @@ class SegmentPanel:
         with silenced(self.ui.refineCombo):
             for value, text in REFINEMENTS:
                 self.ui.refineCombo.addItem(_(text), value)
+        outline_boxes(self.ui.scanList)
         self.models: dict[str, dict[str, Any]] = {}
         self._support: set[str] = set()
         self.priors = PriorsTable(self.ui.priorsTable, self.ui.presetButton)
