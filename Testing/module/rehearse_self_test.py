@@ -41,6 +41,9 @@ class Widget:
         self.screen: Screen = None
         self.onReload()
 
+    def enter(self) -> None:
+        self.screen.enter()
+
     def onReload(self) -> None:
         if self.screen is not None:
             self.screen.clean_up()
@@ -79,7 +82,7 @@ def fake_application(folder: Path) -> None:
     widget = Widget()
     for event, heard in ((scene.StartCloseEvent, "scene_closing"), (scene.EndCloseEvent, "refresh_all")):
         scene.AddObserver(event, lambda *_, heard=heard: getattr(widget.screen, heard)())
-    representation = types.SimpleNamespace(self=lambda: widget)
+    representation = types.SimpleNamespace(self=lambda: widget, grab=lambda: widget.host.grab())
     slicer.modules.fseftsegment = types.SimpleNamespace(widgetRepresentation=lambda: representation)
     logic = terminologies(folder)
     slicer.modules.terminologies = types.SimpleNamespace(logic=lambda: logic)
@@ -106,7 +109,6 @@ def fake_application(folder: Path) -> None:
         return node
 
     volumes = logics[0]
-    slicer.util.selectModule = lambda name: None
     slicer.util.saveScene, slicer.util.loadScene, slicer.util.loadSegmentation = save, load, segmentation
     slicer.util.loadVolume = lambda path, properties=None: volumes.AddArchetypeVolume(path, "loaded", 0)
     slicer.util.loadLabelVolume = lambda path, properties=None: volumes.AddArchetypeVolume(path, "loaded", 1)

@@ -1,15 +1,23 @@
 """The whole way through the module in a real Slicer, offline, on synthetic scans.
 
 ``Slicer --no-splash --testing --python-script Testing/slicer/self_test.py [FOLDER]``: exits 0 when everything
-worked; pictures and exported files are written to FOLDER (a temporary one by default). The engine's dependencies
-must be installed in Slicer's Python.
+worked, else it names the step that failed and exits 1; with or without ``--testing`` and ``--no-main-window``.
+Whatever is raised in a slot, shown as an error or logged by the module is a failure too. Nothing is asked, and what
+does not end within FSEFT_SELF_TEST_MINUTES (25) is ended. Pictures and exported files are written to FOLDER (a
+temporary one by default). The engine's dependencies must be installed in Slicer's Python.
 """
 
+import contextlib
 import os
+import platform
 import sys
 import tempfile
 import time
 import traceback
+from pathlib import Path
+
+# Slicer runs this file as its own; what lies beside it is found only when told.
+sys.path.insert(0, os.path.dirname(os.path.abspath(globals().get("__file__") or sys.argv[0])))
 
 
 def _phantom_volume(seed, annotated):
@@ -49,28 +57,38 @@ def _picture(folder, name):
     import slicer
 
     slicer.app.processEvents()
-    window = slicer.util.mainWindow()
-    if window is not None:
-        window.grab().save(os.path.join(folder, name + ".png"))
+    window = slicer.util.mainWindow() or slicer.modules.fseftsegment.widgetRepresentation()
+    window.grab().save(os.path.join(folder, name + ".png"))
 
 
-def _wait(screen, seconds=900):
+def _wait(screen, kind, seconds=900):
+    """Wait for an activity, and require that it ended well; what it said is told where it did not."""
     import slicer
 
     end = time.monotonic() + seconds
+    activity = screen.session.activity(kind)
+    _require(activity is not None, f"“{kind}” was started")
     while screen.session.is_busy:
         if time.monotonic() > end:
-            raise RuntimeError("a job did not end in time")
+            raise AssertionError(f"“{kind}” did not end in {seconds} s: {activity.describe()}\n{activity.log_text()}")
         slicer.app.processEvents()
         time.sleep(0.01)
+    ended_well = activity.failure is None and activity.stage.value == "finished"
+    _require(ended_well, f"“{kind}” ends well: {activity.describe()}" + ("" if ended_well else activity.log_text()))
+    return activity
 
 
 def _open_module():
     import slicer
 
-    slicer.util.selectModule("FSEFTSegment")
+    if slicer.util.mainWindow() is not None:
+        slicer.util.selectModule("FSEFTSegment")
+        widget = slicer.modules.fseftsegment.widgetRepresentation().self()
+    else:
+        widget = slicer.modules.fseftsegment.widgetRepresentation().self()
+        widget.enter()
     slicer.app.processEvents()
-    return slicer.modules.fseftsegment.widgetRepresentation().self()
+    return widget
 
 
 def _require(condition, what):
@@ -92,10 +110,7 @@ def _adapt(screen, name):
     screen.session.state.choose("device", "cpu")
     screen.session.notify("models")
     _click(screen.adapt.ui.adaptButton)
-    _wait(screen)
-    activity = screen.session.activity("adapt")
-    _require(activity.failure is None, f"Adapt ends well: {activity.describe()}")
-    return activity
+    _wait(screen, "adapt")
 
 
 def _check_refinement(session):
@@ -152,17 +167,13 @@ def _help_annotating(screen, scan):
     """What to annotate next, and a draft of it."""
     session = screen.session
     _click(screen.support.ui.suggestButton)
-    _wait(screen)
-    activity = session.activity("suggest")
-    _require(activity.failure is None, f"What next? ends well: {activity.describe()}")
+    _wait(screen, "suggest")
     _require(screen.support.ui.suggestNote.text.startswith("Annotate"), screen.support.ui.suggestNote.text)
     session.support.add_scans([scan])
     screen.support.cases.select(next(case for case in session.state.cases if session.state.scan(case) is scan))
     for method in ("model", "atlas"):
         screen.support.propose(method)
-        _wait(screen)
-        activity = session.activity("propose")
-        _require(activity.failure is None, f"Propose ({method}) ends well: {activity.describe()}")
+        _wait(screen, "propose")
         status = screen.support.cases.statuses[len(session.state.cases) - 1]
         _require("liver" in status.annotated, f"a draft ({method}) is there")
         _require("liver" in screen.support.ui.draftNote.text, "what is proposed is told")
@@ -182,6 +193,7 @@ def _choose_code(screen):
     dialog.search.text = "liver"
     _require(0 < dialog.list.count < before, "codes are searched")
     labels = [dialog.list.item(row).text() for row in range(dialog.list.count)]
+    _require("Liver" in labels, f"the liver is among {labels}")
     dialog.list.currentRow = labels.index("Liver")
     _click(dialog.choose_button)
     from FSEFTSegmentLib.presets import terminology_label
@@ -217,80 +229,128 @@ def _segment(screen, volumes, refine):
     combo = screen.segment.ui.refineCombo
     combo.currentIndex = combo.findData(refine)
     _click(screen.segment.ui.segmentButton)
-    _wait(screen)
-    activity = screen.session.activity("segment")
-    _require(activity.failure is None, f"Segment ends well: {activity.describe()}")
+    _wait(screen, "segment")
 
 
-def _run(folder):
+def _run(folder, watch):
     import slicer
+
+    with watch.during("what there is"):
+        version = getattr(slicer.app, "applicationVersion", "")
+        print(f"Slicer {version}, Python {platform.python_version()}, {platform.platform()}", flush=True)
+        from FSEFTSegmentLib.dependencies import REQUIREMENTS, installed_version
+
+        for requirement in REQUIREMENTS:
+            print(f"    {requirement.specifier}: {installed_version(requirement.name)}", flush=True)
+    with watch.during("opening the module"):
+        slicer.mrmlScene.Clear()
+        widget = _open_module()
+        screen, session = widget.screen, widget.screen.session
+        _require(
+            screen.dependencies.reason == "", f"dependencies: {screen.dependencies.ui.message.text or 'all there'}"
+        )
+        _picture(folder, "1-empty")
+    with watch.during("sample data"):
+        _load_sample_data()
+    with watch.during("structures and cases"):
+        _annotate(screen, folder)
+    with watch.during("standard codes"):
+        _choose_code(screen)
+    with watch.during("adapting"):
+        _adapt(screen, "self test")
+        _picture(folder, "3-adapted")
+        table = session.state.choice("card", {})["validation"]["table"]
+        _require("linear-probe" in table, "the model is checked by leaving cases out")
+    queries = [_phantom_volume(seed, False) for seed in (3, 4)]
+    with watch.during("segmenting"):
+        screen.scene_changed()
+        for refine in ("off", "default"):
+            _segment(screen, [query[0] for query in queries], refine)
+            _require(len(session.state.results) == 2, "each scan has one result, replaced by the second run")
+        _check_refinement(session)
+        _compare(screen)
+        # The first row names the scan, the second is its first structure.
+        screen.segment.results.jump(1)
+        _click(screen.segment.ui.surfaceCheck)
+        _picture(folder, "4-segmented")
+        _check_results(session, queries)
+    with watch.during("exporting"):
+        _export(session, folder)
+    with watch.during("correcting"):
+        screen.segment.ui.resultTable.setCurrentCell(0, 0)
+        _click(screen.review.ui.correctButton)
+        _require(len(session.state.cases) == 3, "a corrected result joins the support set")
+        screen.support.annotator.close()
+    with watch.during("adapting again, and going back"):
+        _adapt(screen, "self test")
+        _roll_back(screen, "self test")
+    with watch.during("help with annotating"):
+        _help_annotating(screen, queries[1][0])
+    with watch.during("saving, closing and loading the scene"):
+        _keep_scene(session, folder)
+    with watch.during("reloading the module"):
+        widget.onReload()
+        widget = _open_module()
+        _require(widget.screen is not None, "the module reloads")
+        _require(widget.screen.session.adapt_reason() != "", "and starts empty")
+
+
+def _annotate(screen, folder):
+    """A support set of two scans, one of them opened in the Segment Editor."""
+    session = screen.session
+    for name in ("liver", "spleen"):
+        session.support.add_structure(name)
+    for seed in (1, 2):
+        volume, segmentation, _truth = _phantom_volume(seed, True)
+        session.support.add_scans([volume])
+        session.support.import_annotation(session.state.cases[-1], segmentation)
+    _click(screen.support.ui.annotateButton)
+    _require(screen.support.annotator.is_open, "the Segment Editor opens on the selected scan")
+    _click(screen.support.ui.nextButton)
+    _picture(folder, "2-annotate")
+    _click(screen.support.ui.doneButton)
+    _require(all(status.is_usable for status in session.support.statuses()), "both cases are usable")
+
+
+def _check_results(session, queries):
+    """Results carry codes, and the liver is where it is."""
     from FSEFTSegmentLib.mrml.annotations import annotation_steps
-    from FSEFTSegmentLib.mrml.exports import distinct_items, export_steps
     from FSEFTSegmentLib.mrml.segments import terminology_of
     from FSEFTSegmentLib.steps import run_steps
 
-    slicer.mrmlScene.Clear()
-    widget = _open_module()
-    screen = widget.screen
-    session = screen.session
-    _require(screen.dependencies.reason == "", "the dependencies are installed")
-    _picture(folder, "1-empty")
-    _load_sample_data()
-
-    for name in ("liver", "spleen"):
-        session.support.add_structure(name)
-    support = [_phantom_volume(seed, True) for seed in (1, 2)]
-    for volume, segmentation, _truth in support:
-        session.support.add_scans([volume])
-        session.support.import_annotation(session.state.cases[-1], segmentation)
-    screen.support.annotate()
-    _require(screen.support.annotator.is_open, "the Segment Editor opens on the selected scan")
-    _picture(folder, "2-annotate")
-    screen.support.annotator.close()
-    _require(all(status.is_usable for status in session.support.statuses()), "both cases are usable")
-    _choose_code(screen)
-
-    _adapt(screen, "self test")
-    _picture(folder, "3-adapted")
-    table = session.state.choice("card", {})["validation"]["table"]
-    _require("linear-probe" in table, "the model is checked by leaving cases out")
-    queries = [_phantom_volume(seed, False) for seed in (3, 4)]
-    screen.scene_changed()
-    volumes = [query[0] for query in queries]
-    for refine in ("off", "default"):
-        _segment(screen, volumes, refine)
-        _require(len(session.state.results) == 2, "each scan has one result, replaced by the second run")
-    _check_refinement(session)
-    _compare(screen)
-    # The first row names the scan, the second is its first structure.
-    screen.segment.results.jump(1)
-    _picture(folder, "4-segmented")
     for result, (volume, _none, truth) in zip(session.state.results, queries, strict=True):
         node = session.state.result_node(result, "result")
+        _require(node.GetSegmentation().ContainsRepresentation("Closed surface"), "the result has a surface")
         segment = node.GetSegmentation().GetNthSegment(0)
         _require("Liver" in terminology_of(segment), f"the result on {volume.GetName()} carries its standard code")
         labels = run_steps(annotation_steps(node, volume, session.state.structures)).labels
         score = _dice(labels == 1, truth == 1)
         _require(score > 0.5, f"the liver of {volume.GetName()} is found (Dice {score:.2f})")
 
-    items = distinct_items([(session.state.result_node(r, "result"), session.state.result_node(r, "scan"))
-                            for r in session.state.results])  # fmt: skip
+
+def _export(session, folder):
+    """Labelmaps in every format, one of them read again by Slicer."""
+    import slicer
+    from FSEFTSegmentLib.mrml.exports import distinct_items, export_steps
+    from FSEFTSegmentLib.steps import run_steps
+
+    results = session.state.results
+    items = distinct_items(
+        [(session.state.result_node(r, "result"), session.state.result_node(r, "scan")) for r in results]
+    )
     for kind in ("seg.nrrd", "nii.gz", "nrrd"):
-        paths = run_steps(export_steps(items, session.state.structures, _path(folder), kind, overwrite=True))
+        paths = run_steps(export_steps(items, session.state.structures, Path(folder), kind, overwrite=True))
         _require(all(path.stat().st_size > 0 for path in paths), f"labelmaps are exported as {kind}")
-    reloaded = slicer.util.loadSegmentation(str(_path(folder) / f"{items[0].stem}.seg.nrrd"))
-    names = [reloaded.GetSegmentation().GetNthSegment(n).GetName()
-             for n in range(reloaded.GetSegmentation().GetNumberOfSegments())]  # fmt: skip
+    reloaded = slicer.util.loadSegmentation(str(Path(folder) / f"{items[0].stem}.seg.nrrd"))
+    segmentation = reloaded.GetSegmentation()
+    names = [segmentation.GetNthSegment(n).GetName() for n in range(segmentation.GetNumberOfSegments())]
     _require(names == ["liver", "spleen"], "an exported segmentation keeps its names")
     slicer.mrmlScene.RemoveNode(reloaded)
 
-    screen.segment.ui.resultTable.setCurrentCell(0, 0)
-    _click(screen.review.ui.correctButton)
-    _require(len(session.state.cases) == 3, "a corrected result joins the support set")
-    screen.support.annotator.close()
-    _adapt(screen, "self test")
-    _roll_back(screen, "self test")
-    _help_annotating(screen, queries[1][0])
+
+def _keep_scene(session, folder):
+    """The support set goes with the scene, and comes back with it."""
+    import slicer
 
     scene_file = os.path.join(folder, "scene.mrb")
     _require(slicer.util.saveScene(scene_file), "the scene is saved")
@@ -303,38 +363,35 @@ def _run(folder):
     _require(all(session.state.scan(case) is not None for case in session.state.cases), "with its scans")
     slicer.mrmlScene.Clear()
 
-    widget.onReload()
-    widget = _open_module()
-    _require(widget.screen is not None, "the module reloads")
-    _require(widget.screen.session.adapt_reason() != "", "and starts empty")
-
-
-def _path(folder):
-    from pathlib import Path
-
-    return Path(folder)
-
 
 def _main():
     import slicer
 
-    folder = sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="fseft-self-test-")
-    os.makedirs(folder, exist_ok=True)
-    home = os.path.join(folder, "home")
-    # The user's own models and caches are left alone; the worker inherits these.
-    os.environ["FSEFT_HOME"] = home
-    os.environ["FSEFT_CACHE"] = os.path.join(home, "cache")
-    print(f"FSEFT self-test, files in {folder}", flush=True)
+    step, code = "starting", 1
     try:
-        _run(folder)
+        from self_test_watch import CLOSING_S, Watch
+
+        folder = sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="fseft-self-test-")
+        os.makedirs(folder, exist_ok=True)
+        home = os.path.join(folder, "home")
+        # The user's own models and caches are left alone; the worker inherits these.
+        os.environ["FSEFT_HOME"] = home
+        os.environ["FSEFT_CACHE"] = os.path.join(home, "cache")
+        print(f"FSEFT self-test, files in {folder}", flush=True)
+        watch = Watch(folder, float(os.environ.get("FSEFT_SELF_TEST_MINUTES") or 25))
+        try:
+            watch.start()
+            _run(folder, watch)
+            code = 0
+        finally:
+            step = watch.step
+            watch.end_after(CLOSING_S)
     except BaseException:
         traceback.print_exc()
-        _picture(folder, "failed")
-        print("FSEFT self-test FAILED", flush=True)
-        slicer.util.exit(1)
-        return
-    print("FSEFT self-test passed", flush=True)
-    slicer.util.exit(0)
+        with contextlib.suppress(Exception):
+            _picture(folder, "failed")
+    print("FSEFT self-test passed" if code == 0 else f"FSEFT self-test FAILED at: {step}", flush=True)
+    slicer.util.exit(code)
 
 
 if __name__ == "__main__":
