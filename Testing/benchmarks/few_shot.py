@@ -29,6 +29,7 @@ from few_shot_pool import (  # puts the engine on the path
     require_pool,
     score,
     supports,
+    to_learn_from,
 )
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                     continue
                 clock = time.monotonic()
                 adapter, curve = make_trained_adapter(
-                    method, learnt, [c.support for c in support] if k else [], source,
+                    method, learnt, to_learn_from(support, learnt, source, settings.views) if k else [], source,
                     settings.replace(seed=seed), compute, Reporter(),
                 )  # fmt: skip
                 seconds = time.monotonic() - clock

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "FSEFTSegment"))
 
 from fseft.adaptation.support import SupportCase, make_support_case  # noqa: E402
+from fseft.adaptation.views import views_for, with_views  # noqa: E402
 from fseft.evaluation.metrics import structure_metrics  # noqa: E402
 from fseft.features.source import FeatureSource  # noqa: E402
 from fseft.location.support import AtlasCase, Placed  # noqa: E402
@@ -95,6 +96,14 @@ def supports(pool: list[AnyCase], shots: int, seeds: Sequence[int]) -> Iterator[
         others = [case for case in pool if case is not first]
         chosen = np.random.default_rng(1000 + seed).permutation(len(others))[: shots - 1]
         yield seed, [first, *(others[i] for i in chosen)]
+
+
+def to_learn_from(
+    support: Sequence[Case], structures: Sequence[Structure], source: FeatureSource, views: int | None = None
+) -> list[SupportCase]:
+    """A support set with the views that adaptation learns from beside the scans, as many as asked or as by default."""
+    count = views_for(len(support), views)
+    return [with_views(case.support, case.scan, case.annotation, structures, source, count) for case in support]
 
 
 def size_priors(support: Sequence[Case]) -> dict[str, SizePrior]:

@@ -32,6 +32,7 @@ from few_shot_pool import (  # puts the engine on the path
     score,
     size_priors,
     supports,
+    to_learn_from,
 )
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
@@ -119,7 +120,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"queries": [q.name for q in queries], "rows": [], "auto": []}
     for seed, support in supports(pool, options.shots, options.seeds):
         own = settings.replace(seed=seed)
-        training = [case.support for case in support]
+        training = to_learn_from(support, structures, source, own.views)
         priors = size_priors(support)
         statistics = support_statistics([case.features for case in training])
         tables: dict[str, Any] = {}

@@ -27,6 +27,7 @@ from few_shot_pool import (  # puts the engine on the path
     score,
     size_priors,
     supports,
+    to_learn_from,
 )
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
@@ -104,7 +105,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             ((_, support),) = supports(pool, k, [seed])
             settings = AdaptationSettings(seed=seed)
             adapter, _ = make_trained_adapter(
-                METHODS[options.method], structures, [c.support for c in support], source, settings, source.compute
+                METHODS[options.method],
+                structures,
+                to_learn_from(support, structures, source),
+                source,
+                settings,
+                source.compute,
             )
             model = AdaptedModel(
                 "benchmark", tuple(structures), options.method, source.specification.id,

@@ -25,6 +25,7 @@ from few_shot_pool import (  # puts the engine on the path
     mean_dice,
     require_pool,
     score,
+    to_learn_from,
 )
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
@@ -58,7 +59,7 @@ def next_case(pool: Sequence[Case], chosen: Sequence[Case], adapter: Adapter | N
 def learn(support: Sequence[Case], structures: Sequence[Structure], source: FeatureSource) -> Adapter:
     """A linear probe for the structures that the support set shows."""
     adapter, _ = make_trained_adapter(
-        METHODS["linear-probe"], structures, [case.support for case in support], source, AdaptationSettings(),
+        METHODS["linear-probe"], structures, to_learn_from(support, structures, source), source, AdaptationSettings(),
         source.compute, Reporter(),
     )  # fmt: skip
     return adapter

@@ -27,7 +27,7 @@ from fseft.scan.writing import write_labelmap, write_scan
 from fseft.segmentation.segment import segment_scan
 from fseft.structures import Structure, number_structures
 
-QUICK = AdaptationSettings(crop=32, crops_per_step=2, steps=30, learning_rate=1e-3)
+QUICK = AdaptationSettings(crop=32, crops_per_step=2, steps=30, learning_rate=1e-3, views=0)
 
 
 def write_cases(folder: Path, seeds: tuple[int, ...], sparse: str = "no") -> list[CaseFiles]:

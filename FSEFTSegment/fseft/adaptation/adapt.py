@@ -18,6 +18,7 @@ from fseft.adaptation.head_fitting import fit_head
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adaptation.support import SupportCase, make_support_case
 from fseft.adaptation.training import TrainingCurve, train_adapter
+from fseft.adaptation.views import views_for, with_views
 from fseft.adapters.adapter import Adapter
 from fseft.adapters.initialisation import make_adapter, pretrained_row, require_base, start_from_pretrained
 from fseft.adapters.registry import Method, find_method
@@ -110,7 +111,9 @@ def adapt(
         require_base(structures, source.specification)
     elif not cases:
         raise InputError("support-empty", "There is no annotated scan to learn from.", "Annotate at least one scan.")
-    loaded = load_cases(cases, structures, source, reporter)
+    learns = previous is None and (chosen is None or chosen.learning_rate > 0)
+    views = views_for(len(cases), settings.views) if learns else 0
+    loaded = load_cases(cases, structures, source, reporter, views)
     validation: dict[str, Any] = {}
     if chosen is None or (validated and loaded):
         # Validation trains with this module's own function.
@@ -152,7 +155,8 @@ def make_trained_adapter(
     reporter: Reporter = SILENT,
     previous: AdaptedModel | None = None,
 ) -> tuple[Adapter, TrainingCurve]:
-    """Initialise and train one adapter on loaded cases; the shared core of adaptation and validation."""
+    """Initialise and train one adapter on loaded cases and their views; the core of adaptation and validation."""
+    cases = [seen for case in cases for seen in (case, *case.views)]
     adapter = initial_adapter(method, structures, cases, source, settings, previous)
     if method.learning_rate == 0:
         return adapter.eval(), TrainingCurve(stopped="not trained")
@@ -219,8 +223,16 @@ def load_cases(
     structures: Sequence[Structure],
     source: FeatureSource,
     reporter: Reporter = SILENT,
+    views: int = 0,
 ) -> list[LoadedCase]:
     """Read, check and featurise a support set, one scan in memory at a time.
+
+    Args:
+        cases: the files.
+        structures: of the support set.
+        source: of features.
+        reporter: hears phases "cases" and "features".
+        views: how many views of each scan to learn from beside it.
 
     Raises:
         InputError: for unusable scans or annotations; "scan-twice" when two cases hold the same scan.
@@ -244,6 +256,7 @@ def load_cases(
         annotation = read_annotation(files.annotation, scan, wanted, sparse, reporter, others)
         features = source.features(scan, reporter)
         case = make_support_case(files.name, features, annotation, structures)
+        case = with_views(case, scan, annotation, structures, source, views, reporter)
         loaded.append(LoadedCase(case, _whole_volumes(annotation, scan.geometry), scan.content_key))
     reporter.progress("cases", len(cases), max(1, len(cases)))
     _require_examples(structures, [entry.case for entry in loaded])

@@ -33,6 +33,8 @@ class AdaptationSettings:
         plateau_window, plateau_patience, plateau_delta, plateau_start: training stops when the moving average of
             the epoch loss over ``window`` epochs improved by less than ``delta`` over ``patience`` epochs, first
             checked after epoch ``start``.
+        views: of each annotated scan to learn from beside it, see :mod:`fseft.adaptation.views`; None: as many as pay
+            with so few scans.
         seed: same seed, same input, same model.
     """
 
@@ -51,6 +53,7 @@ class AdaptationSettings:
     plateau_patience: int = 20
     plateau_delta: float = 0.001
     plateau_start: int = 31
+    views: int | None = None
     seed: int = 0
 
     @classmethod
@@ -64,6 +67,7 @@ class AdaptationSettings:
             head_start="pretrained",
             background="xavier",
             steps=None,
+            views=0,
             seed=seed,
         )
 
@@ -134,5 +138,6 @@ _ALLOWED = {
     "plateau_patience": _Allowed(1, whole=True),
     "plateau_delta": _Allowed(0),
     "plateau_start": _Allowed(0, whole=True),
+    "views": _Allowed(0, 3, whole=True, optional=True),
     "seed": _Allowed(0, 2**63 - 1, whole=True),
 }

@@ -25,6 +25,7 @@ class SupportCase:
         labels: (x, y, z) uint8/uint16 on the network grid: 0 background, i + 1 for structure i of the support set.
         annotated: (x, y, z) bool, voxels whose label counts.
         known: per structure, whether this case annotates it; the others are ignored here, not background.
+        views: the same scan seen otherwise, to learn from beside it; see :mod:`fseft.adaptation.views`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class SupportCase:
     labels: np.ndarray
     annotated: np.ndarray
     known: tuple[bool, ...]
+    views: tuple[SupportCase, ...] = ()
 
     @cached_property
     def foreground(self) -> tuple[np.ndarray, ...]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from fseft.adaptation.adapt import check_structures, load_cases
+from fseft.adaptation.views import views_for
 from fseft.compute import choose_compute
 from fseft.features.source import FeatureSource
 from fseft.jobs.adapt_job import read_case, read_settings, read_structure
@@ -29,7 +30,7 @@ def run_validate(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     compute = choose_compute(parameters.text("device", "auto"))
     source = FeatureSource.of_backbone(parameters.text("backbone", "fseft-mini"), compute)
     cases = [read_case(entry) for entry in parameters.each("cases")]
-    loaded = load_cases(cases, structures, source, reporter)
+    loaded = load_cases(cases, structures, source, reporter, views_for(len(cases), settings.views))
     judged = validate(structures, [entry.case for entry in loaded], source, settings, reporter, methods)
     if parameters.flag("atlas", True):
         judged = with_atlas(judged, cases, structures, reporter).validation

@@ -50,8 +50,10 @@ def slice_folds(case: SupportCase) -> list[Fold]:
     rank = np.arange(planes.size) - np.searchsorted(planes, np.flatnonzero(shown.any(axis=(0, 1)))[0])
     odd = np.zeros(case.labels.shape[2], dtype=bool)
     odd[planes] = rank // _slab_planes(case, planes) % 2 == 1
+    # Views show the slices that are held out.
+    whole = replace(case, views=())
     return [
-        Fold((replace(case, annotated=case.annotated & ~held),), replace(case, annotated=case.annotated & held))
+        Fold((replace(whole, annotated=case.annotated & ~held),), replace(whole, annotated=case.annotated & held))
         for held in (odd, ~odd)
     ]
 
