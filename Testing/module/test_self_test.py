@@ -56,9 +56,9 @@ def test_what_hangs_is_ended_with_the_place_where_it_hung(tmp_path):
 
 def test_a_fault_in_a_slot_fails_the_step(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(HERE.parent / "slicer"))
-    from self_test_watch import Watch
+    from self_test_watch import _Watch
 
-    watch = Watch(tmp_path, 1)
+    watch = _Watch(tmp_path, 1)
     with watch.during("nothing wrong"):
         pass
     with pytest.raises(AssertionError, match="went wrong on the way:\nit broke"), watch.during("something wrong"):

@@ -9,15 +9,12 @@ temporary one by default). The engine's dependencies must be installed in Slicer
 
 import contextlib
 import os
+import pathlib
 import platform
 import sys
 import tempfile
 import time
 import traceback
-from pathlib import Path
-
-# Slicer runs this file as its own; what lies beside it is found only when told.
-sys.path.insert(0, os.path.dirname(os.path.abspath(globals().get("__file__") or sys.argv[0])))
 
 
 def _phantom_volume(seed, annotated):
@@ -339,9 +336,9 @@ def _export(session, folder):
         [(session.state.result_node(r, "result"), session.state.result_node(r, "scan")) for r in results]
     )
     for kind in ("seg.nrrd", "nii.gz", "nrrd"):
-        paths = run_steps(export_steps(items, session.state.structures, Path(folder), kind, overwrite=True))
+        paths = run_steps(export_steps(items, session.state.structures, pathlib.Path(folder), kind, overwrite=True))
         _require(all(path.stat().st_size > 0 for path in paths), f"labelmaps are exported as {kind}")
-    reloaded = slicer.util.loadSegmentation(str(Path(folder) / f"{items[0].stem}.seg.nrrd"))
+    reloaded = slicer.util.loadSegmentation(str(pathlib.Path(folder) / f"{items[0].stem}.seg.nrrd"))
     segmentation = reloaded.GetSegmentation()
     names = [segmentation.GetNthSegment(n).GetName() for n in range(segmentation.GetNumberOfSegments())]
     _require(names == ["liver", "spleen"], "an exported segmentation keeps its names")
@@ -369,7 +366,9 @@ def _main():
 
     step, code = "starting", 1
     try:
-        from self_test_watch import CLOSING_S, Watch
+        # Slicer runs this file as its own; what lies beside it is found only when told.
+        sys.path.insert(0, os.path.dirname(os.path.abspath(globals().get("__file__") or sys.argv[0])))
+        from self_test_watch import _CLOSING_S, _Watch
 
         folder = sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp(prefix="fseft-self-test-")
         os.makedirs(folder, exist_ok=True)
@@ -378,14 +377,14 @@ def _main():
         os.environ["FSEFT_HOME"] = home
         os.environ["FSEFT_CACHE"] = os.path.join(home, "cache")
         print(f"FSEFT self-test, files in {folder}", flush=True)
-        watch = Watch(folder, float(os.environ.get("FSEFT_SELF_TEST_MINUTES") or 25))
+        watch = _Watch(folder, float(os.environ.get("FSEFT_SELF_TEST_MINUTES") or 25))
         try:
             watch.start()
             _run(folder, watch)
             code = 0
         finally:
             step = watch.step
-            watch.end_after(CLOSING_S)
+            watch.end_after(_CLOSING_S)
     except BaseException:
         traceback.print_exc()
         with contextlib.suppress(Exception):

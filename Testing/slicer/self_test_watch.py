@@ -10,10 +10,10 @@ import time
 import traceback
 
 #: Seconds that the application gets to close down after the test.
-CLOSING_S = 120.0
+_CLOSING_S = 120.0
 
 
-class Watch:
+class _Watch:
     """Collects faults, and ends the process when time is up.
 
     Args:
