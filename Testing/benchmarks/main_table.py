@@ -31,7 +31,7 @@ def parts(options: argparse.Namespace) -> dict[str, list[str]]:
     seeds = ["--seeds", *options.seeds]
     random = options.output / "random-mini"
     commands: dict[str, list[Any]] = {
-        "few_shot": ["few_shot.py", *sets, *shots, *seeds, "--location"],
+        "few_shot": ["few_shot.py", *sets, *shots, *seeds, "--location", "--settings", options.settings],
         "atlas": ["atlas.py", *sets, *shots, *seeds, "--keep"],
         "from_scratch": [
             "from_scratch.py", *sets, "--shots", *options.scratch_shots, "--seeds", *options.scratch_seeds,
@@ -39,7 +39,7 @@ def parts(options: argparse.Namespace) -> dict[str, list[str]]:
         ],
         "random": [
             "few_shot.py", *sets, *shots, "--seeds", *options.random_seeds, "--backbone", random,
-            "--methods", "linear-probe", "spatial-adapter",
+            "--methods", "linear-probe", "spatial-adapter", "--settings", options.settings,
         ],
     }  # fmt: skip
     if not random.is_dir():
@@ -109,6 +109,7 @@ def main() -> None:
     parser = benchmark_parser(__doc__)
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 3, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--settings", default="{}", help="JSON of overrides of AdaptationSettings")
     parser.add_argument("--parts", nargs="+", default=["few_shot", "atlas", "from_scratch", "random"])
     parser.add_argument("--scratch-shots", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--scratch-seeds", type=int, nargs="+", default=[0, 1, 2])
