@@ -3,7 +3,7 @@
 ``Slicer --no-splash --testing --python-script Testing/slicer/self_test.py [FOLDER]``: exits 0 when everything
 worked, else it names the step that failed and exits 1; with or without ``--testing`` and ``--no-main-window``.
 Whatever is raised in a slot, shown as an error or logged by the module is a failure too. Nothing is asked, and what
-does not end within FSEFT_SELF_TEST_MINUTES (25) is ended. Pictures and exported files are written to FOLDER (a
+does not end within FSEFT_SELF_TEST_MINUTES (40) is ended. Pictures and exported files are written to FOLDER (a
 temporary one by default). The engine's dependencies must be installed in Slicer's Python.
 """
 
@@ -58,7 +58,7 @@ def _picture(folder, name):
     window.grab().save(os.path.join(folder, name + ".png"))
 
 
-def _wait(screen, kind, seconds=900):
+def _wait(screen, kind, seconds=1500):
     """Wait for an activity, and require that it ended well; what it said is told where it did not."""
     import slicer
 
@@ -377,7 +377,7 @@ def _main():
         os.environ["FSEFT_HOME"] = home
         os.environ["FSEFT_CACHE"] = os.path.join(home, "cache")
         print(f"FSEFT self-test, files in {folder}", flush=True)
-        watch = _Watch(folder, float(os.environ.get("FSEFT_SELF_TEST_MINUTES") or 25))
+        watch = _Watch(folder, float(os.environ.get("FSEFT_SELF_TEST_MINUTES") or 40))
         try:
             watch.start()
             _run(folder, watch)

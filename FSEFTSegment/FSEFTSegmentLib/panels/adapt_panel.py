@@ -28,7 +28,7 @@ METHOD_TIPS = {
     "then learns with the best; many minutes where there is no graphics card",
     "spatial-adapter": "Looks at the neighbourhood of every voxel; usually best with several annotated scans",
     "mlp-adapter": "Looks at single voxels; often best with one annotated scan",
-    "linear-probe": "The quickest: less than a minute for a few scans",
+    "linear-probe": "The quickest; what takes longest is computing the features, once for each scan",
     "zero-shot": "What the backbone knows already; nothing is learned",
 }
 #: How long a registration takes on two slow cores.
