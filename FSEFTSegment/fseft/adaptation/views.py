@@ -47,16 +47,15 @@ VIEWS: tuple[View, ...] = (
 )
 #: Instead of a mirrored scan where it cannot be mirrored and nothing else would differ.
 _NOISY = View(1.0, 1.0, 15.0, 25.0)
-_MANY = 8  # scans that differ enough among themselves
 _MIDLINE_MM = 20.0  # a structure without a twin whose centre is farther from the body's lies on one side
 _BODY_HU = -300.0
 
 
 def views_for(cases: int, asked: int | None = None) -> int:
-    """How many views of each scan to learn from: as asked, or the fewer the more scans there are."""
+    """How many views of each scan to learn from: as asked, or with one or two scans, whose own variety is none."""
     if asked is not None:
         return asked
-    return {1: 3, 2: 2}.get(cases, 1 if cases <= _MANY else 0)
+    return {1: 3, 2: 1}.get(cases, 0)
 
 
 def seen_otherwise(scan: Scan, annotation: Annotation, view: View, seed: int = 0) -> tuple[Scan, Annotation]:
