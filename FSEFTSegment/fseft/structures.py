@@ -45,6 +45,12 @@ def canonical_name(name: str) -> str:
     return " ".join([*sides[:1], rest]).strip()
 
 
+def other_side(name: str) -> str:
+    """A name in the common spelling with left and right exchanged; the same where it has no side."""
+    words = {"left": "right", "right": "left"}
+    return " ".join(words.get(word, word) for word in name.split())
+
+
 @dataclass(frozen=True)
 class Structure:
     """A named anatomical target.

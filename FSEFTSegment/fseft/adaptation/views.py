@@ -16,7 +16,7 @@ from fseft.features.source import FeatureSource
 from fseft.reporting import SILENT, Reporter
 from fseft.scan.annotation import Annotation
 from fseft.scan.scan import Scan
-from fseft.structures import Structure
+from fseft.structures import Structure, other_side
 
 _OUTSIDE_HU = -990.0  # what scanners and publishers fill the outside with has no noise
 _LOWEST_HU, _HIGHEST_HU = -1024, 3071
@@ -113,12 +113,7 @@ def _sideways(scan: Scan) -> int:
 def _twins(structures: Sequence[Structure]) -> dict[int, int | None]:
     """For each structure's value its twin's; its own where it has no side, None where the twin is not annotated."""
     values = {structure.canonical: structure.value for structure in structures}
-    return {structure.value: values.get(_other_side(structure.canonical)) for structure in structures}
-
-
-def _other_side(name: str) -> str:
-    words = {"left": "right", "right": "left"}
-    return " ".join(words.get(word, word) for word in name.split())
+    return {structure.value: values.get(other_side(structure.canonical)) for structure in structures}
 
 
 def _mirrored(annotation: Annotation, axis: int) -> Annotation:

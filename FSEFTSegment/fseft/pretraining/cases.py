@@ -6,10 +6,12 @@ A case is a folder named by a digest, without the patient's name: ``hounsfield.n
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +61,11 @@ class CaseArrays:
     labels: np.ndarray
     foreground: list[np.ndarray]
     coordinates: np.ndarray | None
+
+
+def case_folder(work: Path, identity: list[Any]) -> Path:
+    """Where a case goes under the work folder: named by a digest of all that decides it."""
+    return work / "cases" / hashlib.blake2b(json.dumps(identity).encode(), digest_size=12).hexdigest()
 
 
 def write_case(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from fseft.structures import PUBLISHED_CLASSES, canonical_name
+from fseft.structures import PUBLISHED_CLASSES, canonical_name, other_side
 
 #: Foreign names, lower case with blanks, by their beginning, and the one class that all of them make up.
 _GROUPS: tuple[tuple[str, str], ...] = (
@@ -76,6 +76,5 @@ def ordered_classes(classes: Iterable[str]) -> tuple[str, ...]:
 
 def mirrored(classes: Sequence[str]) -> list[int]:
     """For each class the position of its twin on the other side; its own position where it has none."""
-    swap = {"left": "right", "right": "left"}
-    twins = [" ".join(swap.get(word, word) for word in name.split()) for name in classes]
+    twins = [other_side(name) for name in classes]
     return [classes.index(twin) if twin in classes else position for position, twin in enumerate(twins)]

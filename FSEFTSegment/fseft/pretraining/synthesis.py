@@ -17,11 +17,8 @@ from fseft.phantom.appearance import Appearance, randomise, scan
 from fseft.phantom.deformation import Lattice
 from fseft.phantom.frame import Draw
 from fseft.preprocessing.intensity import AIR_HU
+from fseft.pretraining.targets import CELL_BOUNDS_HU, TISSUE_BOUNDS_HU, TISSUES
 
-#: Upper HU bounds of tissues outside structures.
-BOUNDS_HU: tuple[float, ...] = (-800.0, -350.0, -150.0, -25.0, 25.0, 75.0, 130.0, 250.0, 600.0)
-#: And inside them, where finer ones would paint the blurred rim of an organ as a shell.
-INNER_BOUNDS_HU: tuple[float, ...] = (-400.0, -25.0, 180.0)
 _BODY_HU = -300.0
 _EXCHANGED = 0.5  # chance of an organ that both patients have
 _EXCHANGE_JITTER_MM = 3.0
@@ -139,16 +136,16 @@ def paint(hounsfield: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nd
     Returns:
         (x, y, z) numbers of materials, and for each material its label, mean HU and the deviation of its slow changes.
     """
+    # Inside structures finer bounds would paint the blurred rim of an organ as a shell.
     smoothed = ndimage.uniform_filter(hounsfield, 3, mode="nearest")
-    tissue = np.where(labels > 0, np.digitize(smoothed, INNER_BOUNDS_HU), np.digitize(smoothed, BOUNDS_HU))
-    kinds = len(BOUNDS_HU) + 1
-    found, materials = np.unique(labels.astype(np.int64) * kinds + tissue, return_inverse=True)
+    tissue = np.where(labels > 0, np.digitize(smoothed, CELL_BOUNDS_HU), np.digitize(smoothed, TISSUE_BOUNDS_HU))
+    found, materials = np.unique(labels.astype(np.int64) * TISSUES + tissue, return_inverse=True)
     materials = materials.reshape(labels.shape).astype(np.uint16)
     count = np.bincount(materials.ravel()).astype(np.float64)
     means = np.bincount(materials.ravel(), weights=hounsfield.ravel()) / count
     squares = np.bincount(materials.ravel(), weights=(smoothed.ravel() - means[materials.ravel()]) ** 2) / count
     textures = np.clip(0.5 * np.sqrt(squares), 1.0, 60.0)
-    return materials, found // kinds, means.astype(np.float32), textures.astype(np.float32)
+    return materials, found // TISSUES, means.astype(np.float32), textures.astype(np.float32)
 
 
 def bent_positions(
@@ -195,6 +192,6 @@ def _other_contrast(means: np.ndarray, owners: np.ndarray, structures: tuple[str
     for value, name in enumerate(structures, start=1):
         pair = name.lower().replace("left", "").replace("right", "")
         shift = by_pair.setdefault(pair, draw.around(0, 8) + (draw.between(0, 110) if draw.chance(0.5) else 0.0))
-        soft = (owners == value) & (means > _BODY_HU) & (means < INNER_BOUNDS_HU[-1])
+        soft = (owners == value) & (means > _BODY_HU) & (means < CELL_BOUNDS_HU[-1])
         changed[soft] += shift
     return changed.astype(np.float32)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import numpy as np
 from fseft.backbones.specification import BackboneSpecification
 from fseft.errors import InputError
 from fseft.phantom.appearance import Appearance
-from fseft.pretraining.cases import VERSION, PreparedCase, is_prepared, open_case, read_case, write_case
+from fseft.pretraining.cases import VERSION, PreparedCase, case_folder, is_prepared, open_case, read_case, write_case
 from fseft.pretraining.sources.labelled_folder import FolderCase, LabelledFolder
 from fseft.pretraining.sources.source import Preparation
 from fseft.pretraining.synthesis import Anatomy, synthesise
@@ -84,7 +82,7 @@ class _ShapesCase:
         """By the two anatomies and all that is drawn."""
         anatomies = [self.base.folder(work).name, self.donor.folder(work).name]
         identity = [VERSION, "shapes", anatomies, self.seed, self.appearance, self.size]
-        return work / "cases" / hashlib.blake2b(json.dumps(identity).encode(), digest_size=12).hexdigest()
+        return case_folder(work, identity)
 
     def run(self, work: Path) -> PreparedCase:
         """Make the scan."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from fseft.backbones.specification import BackboneSpecification
 from fseft.errors import InputError
 from fseft.preprocessing.grid import make_grid
 from fseft.preprocessing.intensity import AIR_HU
-from fseft.pretraining.cases import VERSION, PreparedCase, is_prepared, read_case, write_case
+from fseft.pretraining.cases import VERSION, PreparedCase, case_folder, is_prepared, read_case, write_case
 from fseft.pretraining.sources.source import Preparation, Selection
 from fseft.scan.reading import read_scan, read_volume
 
@@ -105,7 +104,7 @@ class FolderCase:
             [self.structures, self.values, self.left_out],
             [self.specification.spacing_mm, self.specification.patch, self.specification.window_multiple],
         ]
-        return work / "cases" / hashlib.blake2b(json.dumps(identity).encode(), digest_size=12).hexdigest()
+        return case_folder(work, identity)
 
     def run(self, work: Path) -> PreparedCase:
         """Resample scan and labels to the network grid."""

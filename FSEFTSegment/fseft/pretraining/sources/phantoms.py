@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from fseft.phantom.frame import REGIONS
 from fseft.phantom.tissues import LABEL_OF_TISSUE
 from fseft.preprocessing.grid import make_grid
 from fseft.preprocessing.intensity import AIR_HU
-from fseft.pretraining.cases import VERSION, PreparedCase, is_prepared, read_case, write_case
+from fseft.pretraining.cases import VERSION, PreparedCase, case_folder, is_prepared, read_case, write_case
 from fseft.pretraining.landmarks import canonical_of_body
 from fseft.pretraining.sources.source import Preparation, Selection
 
@@ -100,7 +98,7 @@ class _PhantomCase:
             [self.region, self.seed, self.appearance, self.size, self.structures],
             [self.specification.spacing_mm, self.specification.patch, self.specification.window_multiple],
         ]
-        return work / "cases" / hashlib.blake2b(json.dumps(identity).encode(), digest_size=12).hexdigest()
+        return case_folder(work, identity)
 
     def run(self, work: Path) -> PreparedCase:
         """Make the phantom at the network's spacing."""
