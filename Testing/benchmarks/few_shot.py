@@ -55,8 +55,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     folder = options.backbone or find_backbone("fseft-mini")
     source = FeatureSource(folder, compute)
     structures = all_structures()
-    cases = load_pool(source, structures, options.queries + options.pool)
-    pool, queries = cases[: options.pool], cases[options.pool :]
+    pool, queries = load_pool(source, structures, options.pool, options.queries)
     settings = AdaptationSettings.published() if options.protocol == "published" else AdaptationSettings()
     settings = settings.replace(**json.loads(options.settings))
     result: dict[str, Any] = {

@@ -78,13 +78,15 @@ def read_pool(structures: Sequence[Structure], limit: int) -> Iterator[tuple[Sca
         print(f"\r{number} cases ready", end="\n" if number == limit else "", file=sys.stderr, flush=True)
 
 
-def load_pool(source: FeatureSource, structures: Sequence[Structure], limit: int) -> list[Case]:
-    """The few_shot pool in the order of :func:`read_pool`, features cached."""
+def load_pool(
+    source: FeatureSource, structures: Sequence[Structure], pool: int, queries: int = 0
+) -> tuple[list[Case], list[Case]]:
+    """Cases that support sets are drawn from, and queries, in the order of :func:`read_pool`; features cached."""
     cases = []
-    for scan, annotation in read_pool(structures, limit):
+    for scan, annotation in read_pool(structures, pool + queries):
         support = make_support_case(scan.name, source.features(scan), annotation, structures)
         cases.append(Case(scan.name, scan, annotation, support, AtlasCase(Placed.of_scan(scan), annotation)))
-    return cases
+    return cases[:pool], cases[pool:]
 
 
 def supports(pool: list[AnyCase], shots: int, seeds: Sequence[int]) -> Iterator[tuple[int, list[AnyCase]]]:

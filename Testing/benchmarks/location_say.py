@@ -69,8 +69,7 @@ def main() -> None:
     compute = choose_compute("auto")
     source = FeatureSource(find_backbone("fseft-mini"), compute)
     structures = all_structures()
-    cases = load_pool(source, structures, options.queries + options.pool)
-    pool, queries = cases[: options.pool], cases[options.pool :]
+    pool, queries = load_pool(source, structures, options.pool, options.queries)
     rows: list[dict[str, Any]] = []
     result = {"queries": [q.name for q in queries], "structures": [s.name for s in structures], "rows": rows}
     for k in options.shots:

@@ -114,8 +114,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     use_threads()
     source = FeatureSource(options.backbone or find_backbone("fseft-mini"), choose_compute(options.device))
     structures = all_structures()
-    cases = load_pool(source, structures, options.queries + options.pool)
-    pool, queries = cases[: options.pool], cases[options.pool :]
+    pool, queries = load_pool(source, structures, options.pool, options.queries)
     settings = AdaptationSettings().replace(**json.loads(options.settings))
     result: dict[str, Any] = {"queries": [q.name for q in queries], "rows": [], "auto": []}
     for seed, support in supports(pool, options.shots, options.seeds):

@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     source = FeatureSource(find_backbone("fseft-mini"), choose_compute(options.device))
     structures = all_structures()
     everyone = list(read_pool(structures, options.queries + options.pool))
-    pool = load_pool(source, structures, options.pool)
+    pool, _ = load_pool(source, structures, options.pool)
     whole = [Query(*pair) for pair in everyone[options.pool :]]
     scenes = {"whole": whole, "cut": [cut(query) for query in whole]}
     result: dict[str, Any] = {"structures": [s.name for s in structures], "rows": []}

@@ -84,8 +84,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     compute = choose_compute(options.device)
     source = FeatureSource(options.backbone or find_backbone("fseft-mini"), compute)
     structures = all_structures()
-    cases = load_pool(source, structures, options.queries + options.pool)
-    pool, queries = cases[: options.pool], cases[options.pool :]
+    pool, queries = load_pool(source, structures, options.pool, options.queries)
     result: dict[str, Any] = {"pool": [c.name for c in pool], "queries": [q.name for q in queries], "rows": []}
     for number in range(-1, options.orders):
         order = None if number < 0 else np.random.default_rng(number).permutation(len(pool))
