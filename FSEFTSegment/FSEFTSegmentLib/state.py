@@ -42,6 +42,7 @@ def parameter_node(scene: Any) -> Any:
         node.SetSingletonTag(MODULE)
         node.SetModuleName(MODULE)
         node.SetName(MODULE)
+        node.UndoEnabledOn()  # what it says of other nodes goes and comes with them
         node = scene.AddNode(node)
     return node
 
@@ -127,12 +128,15 @@ class ModuleState:
 
     @property
     def results(self) -> tuple[Result, ...]:
-        """Segmented scans in order."""
+        """Segmented scans in order whose segmentation is in the scene; the scene's undo and redo bring them back."""
+        return tuple(r for r in self._all_results() if self.result_node(r, "result") is not None)
+
+    def _all_results(self) -> tuple[Result, ...]:
         return tuple(Result(int(r["key"]), str(r["model"]), dict(r["report"])) for r in self._json("results", []))
 
     def set_results(self, results: tuple[Result, ...]) -> None:
         """Replace the list; references of results that are gone are dropped."""
-        for key in {result.key for result in self.results} - {result.key for result in results}:
+        for key in {result.key for result in self._all_results()} - {result.key for result in results}:
             for role in ("scan", "result", "before"):
                 self._reference(f"result{key}.{role}", None)
         self._set_json("results", [dataclasses.asdict(result) for result in results])

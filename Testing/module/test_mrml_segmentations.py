@@ -288,6 +288,41 @@ def test_a_second_run_replaces_and_other_results_stay(scene, tmp_path):
     assert fresh is not first
 
 
+def voxels(node, volume) -> dict[int, int]:
+    """Voxels of each label value."""
+    values, counts = np.unique(annotate(node, volume, structures("liver", "spleen")).labels, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def test_the_scenes_undo_takes_results_back(scene):
+    scene.SetUndoOn()
+    items = structures("liver", "spleen")
+    volume, identity = add_volume(scene), ResultIdentity("mine")
+    before = {n.GetID() for n in nodes_of_class(scene, "vtkMRMLDisplayNode")}
+    first = show_result(scene, volume, blocks(), items, identity)
+    name, expected = first.GetID(), voxels(first, volume)
+    assert expected[3] > 0
+    scene.Undo()
+    assert find_result(scene, volume, identity) is None
+    assert {n.GetID() for n in nodes_of_class(scene, "vtkMRMLDisplayNode")} == before
+    assert scene.GetNodeByID(volume.GetID()) is volume
+    scene.Redo()
+    found = find_result(scene, volume, identity)
+    assert found.GetID() == name
+    assert voxels(found, volume) == expected
+    # A result made again gives way to the one it replaced.
+    again = show_result(scene, volume, blocks(values=(6,)), items, identity)
+    assert again is found
+    assert voxels(again, volume) != expected
+    scene.Undo()
+    assert voxels(find_result(scene, volume, identity), volume) == expected
+
+
+def test_without_the_scenes_undo_nothing_is_kept(scene):
+    show_result(scene, add_volume(scene), blocks(), structures("liver", "spleen"), ResultIdentity("mine"))
+    assert scene.GetNumberOfUndoLevels() == 0
+
+
 def test_results_survive_saving_the_scene(scene, tmp_path):
     items = structures("liver", "spleen")
     volume = add_volume(scene)

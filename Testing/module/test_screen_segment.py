@@ -72,6 +72,29 @@ def test_segment_fills_the_table_and_a_click_goes_there(screen, scene, models):
     assert visible() == [True, False]
 
 
+def test_the_scenes_undo_and_redo_are_followed(screen, scene, models):
+    scene.SetUndoOn()
+    ui = segmented(screen, scene, models)
+    rows = ui.resultTable.rowCount
+    assert rows > 0
+    levels = scene.GetNumberOfUndoLevels()
+    for _level in range(levels):
+        scene.Undo()
+    screen.scene_changed()
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert scene.GetFirstNodeByName("new 1") is not None
+    assert ui.resultTable.rowCount == 0
+    assert not ui.beforeCheck.enabled
+    assert ui.segmentButton.enabled
+    for _level in range(levels):
+        scene.Redo()
+    screen.scene_changed()
+    assert ui.resultTable.rowCount == rows
+    click(ui.segmentButton)
+    finish(screen)
+    assert ui.resultTable.rowCount == rows
+
+
 def test_surfaces_stay_asked_for(screen, scene, models):
     ui = segmented(screen, scene, models)
 

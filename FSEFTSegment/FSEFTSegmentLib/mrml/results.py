@@ -124,15 +124,23 @@ def _show_image(
         node.SetAttribute(MODEL, identity.model)
         if identity.frame:
             node.SetAttribute(FRAME, identity.frame)
+    else:
+        scene.SaveStateForUndo()
     set_image(node, image, structures)
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     return node
 
 
 def new_segmentation(scene: Any, volume: Any, name: str) -> Any:
-    """An empty segmentation on a volume's grid, in its study, under its transform."""
+    """An empty segmentation on a volume's grid, in its study, under its transform.
+
+    The scene's undo, where somebody has switched it on, takes it away again.
+    """
+    scene.SaveStateForUndo()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     node.CreateDefaultDisplayNodes()
+    for part in (node, node.GetDisplayNode()):
+        part.UndoEnabledOn()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     node.SetNodeReferenceID(SCAN_REFERENCE, volume.GetID())
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
