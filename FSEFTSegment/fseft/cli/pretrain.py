@@ -13,7 +13,8 @@ SUMMARY = "Train a backbone on partially labelled scans and phantoms."
 EXAMPLES = """\
 Sources, repeated, each KIND:PLACE[,OPTION=VALUE...]:
   folder:PATH        <case>_ct.nii.gz, <case>_seg.nii.gz and <case>.json ({"labels": {"liver": 1}}) for every case;
-                     options structures=A+B, except=A+B, cases=A+B or cases=splits.json#key, weight=1
+                     options structures=A+B, except=A+B, cases=A+B or cases=splits.json#key, weight=1,
+                     template=CASE (all others are registered to it: the backbone learns where in the body it is)
   phantoms:REGION    synthetic scans; options count=40, seed=0, randomised=0.4, except=A+B, weight=1
   shapes:PATH        synthetic scans from the shapes of a folder's labels; options of both
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+from scipy.ndimage import map_coordinates
 
 from fseft.location.affine import Affine, AffineFit, register_affine
 from fseft.location.coarse import CoarseScan, coarse_scan
@@ -61,6 +62,15 @@ class Registration:
         image.SetOrigin(self.grid.origin)
         # A composite applies what was added last first.
         return sitk.CompositeTransform([linear, sitk.DisplacementFieldTransform(image)])
+
+    def to_support(self, world: np.ndarray) -> np.ndarray:
+        """(n, 3) LPS positions in mm in the query to those in the support scan, as :meth:`transform` maps them."""
+        index = ((world - np.asarray(self.grid.origin)) / np.asarray(self.grid.spacing)).T[::-1]
+        moved = np.array(world, dtype=np.float64)
+        for axis in range(3):
+            moved[:, axis] += map_coordinates(self.field[..., axis].astype(np.float32), index, order=1)
+        placed: np.ndarray = moved @ self.affine.matrix.T + self.affine.offset
+        return placed
 
 
 def register(query: Scan, support: Scan, reporter: Reporter = SILENT) -> Registration:

@@ -1,7 +1,7 @@
 """Training cases as files: int16 voxels and labels on the network grid, memory-mapped by the workers.
 
 A case is a folder named by a digest, without the patient's name: ``hounsfield.npy``, ``labels.npy``,
-``foreground.npz``, ``case.json`` and, for phantoms, ``coordinates.npy``.
+``foreground.npz``, ``case.json`` and, for phantoms and registered scans, ``coordinates.npy``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class CaseArrays:
         hounsfield: (x, y, z) int16.
         labels: (x, y, z) uint8 or uint16.
         foreground: flat indices of some voxels of each structure that has any.
-        coordinates: (x / 4, y / 4, z / 4, 3) float16 canonical coordinates of every fourth voxel, or None.
+        coordinates: (x / 4, y / 4, z / 4, 3) float16 canonical coordinates of every fourth voxel, nan where
+            unknown, or None.
     """
 
     hounsfield: np.ndarray
@@ -86,7 +87,7 @@ def write_case(
         structures: label names in use.
         left_out: label names that may not be used.
         spacing_mm: of the network grid.
-        coordinates: (x, y, z, 3) canonical coordinates; thinned out to every fourth voxel.
+        coordinates: (x / 4, y / 4, z / 4, 3) canonical coordinates of every fourth voxel, mm; nan where unknown.
     """
     generator = np.random.default_rng(0)
     flat = labels.ravel()
@@ -113,8 +114,7 @@ def write_case(
         np.save(partial / "labels.npy", labels.astype(np.uint8 if len(structures) < 256 else np.uint16))
         np.savez(partial / "foreground.npz", **foreground)  # type: ignore[arg-type]
         if coordinates is not None:
-            thinned = coordinates[(slice(None, None, COORDINATE_STRIDE),) * 3]
-            np.save(partial / "coordinates.npy", thinned.astype(np.float16))
+            np.save(partial / "coordinates.npy", coordinates.astype(np.float16))
         (partial / _DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     return read_case(folder)
 

@@ -17,10 +17,10 @@ from fseft.pretraining.class_map import classes_of, known_classes, mirrored
 TISSUE_BOUNDS_HU: tuple[float, ...] = (-800.0, -350.0, -150.0, -25.0, 25.0, 75.0, 130.0, 250.0, 600.0)
 TISSUES = len(TISSUE_BOUNDS_HU) + 1
 
-#: Cells of the canonical frame: 30 mm cubes around the neck and the lower head, split by four tissues.
-CELL_MM = 30.0
-CELL_COUNTS = (6, 6, 8)
-_CELL_START = (-3.0, -3.0, -5.0)
+#: Cells of the canonical frame: 20 mm cubes around the neck and the lower head, split by four tissues.
+CELL_MM = 20.0
+CELL_COUNTS = (9, 9, 12)
+_CELL_START = (-4.5, -4.5, -7.5)
 CELL_BOUNDS_HU: tuple[float, ...] = (-400.0, -25.0, 180.0)
 CELLS = CELL_COUNTS[0] * CELL_COUNTS[1] * CELL_COUNTS[2] * (len(CELL_BOUNDS_HU) + 1)
 
@@ -138,11 +138,12 @@ def place_targets(
         return PlaceTargets(nowhere, torch.zeros(count, 3), torch.full((count,), -1))
     if is_mirrored:
         canonical = canonical * np.array((-1, 1, 1), dtype=np.float32)
-    coordinates = torch.from_numpy(canonical.astype(np.float32))
+    known = torch.from_numpy(np.isfinite(canonical).all(axis=1))
+    coordinates = torch.from_numpy(np.nan_to_num(canonical.astype(np.float32)))
     index = torch.floor(coordinates / CELL_MM - torch.tensor(_CELL_START)).long()
     in_cells = ((index >= 0) & (index < torch.tensor(CELL_COUNTS))).all(dim=1)
-    # A frame from landmarks is a similarity: far from them it is a guess, while phantoms are dense.
-    located = smoothed > _AIR_LIMIT_HU
+    # A frame from landmarks is a similarity: far from them it is a guess, while phantoms and registrations are dense.
+    located = known & (smoothed > _AIR_LIMIT_HU)
     if not case.dense:
         located &= in_cells
     located = _at_most(located, most, generator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from fseft.pretraining.sources.labelled_folder import LabelledFolder, listed_cas
 from fseft.pretraining.sources.phantoms import Phantoms
 from fseft.pretraining.sources.source import Preparation, Selection, Source
 
-_OPTIONS = ("structures", "except", "cases", "weight", "count", "seed", "randomised")
+_OPTIONS = ("structures", "except", "cases", "weight", "count", "seed", "randomised", "template")
 _HINT = "Write for example folder:scans,weight=2,except=mandible+larynx or phantoms:torso,count=40."
 
 
@@ -20,8 +21,9 @@ def parse_source(text: str) -> Source:
     """A source as the command line names it: ``KIND:PLACE[,OPTION=VALUE...]``.
 
     ``folder:PATH`` knows ``structures`` and ``except`` (names joined by +), ``cases`` (names joined by +, or
-    ``splits.json#key``) and ``weight``; ``phantoms:REGION`` knows ``except``, ``count``, ``seed``, ``randomised``
-    and ``weight``; ``shapes:PATH``, synthetic scans from the shapes of a folder's labels, knows all of them.
+    ``splits.json#key``), ``template`` (a case) and ``weight``; ``phantoms:REGION`` knows ``except``, ``count``,
+    ``seed``, ``randomised`` and ``weight``; ``shapes:PATH``, synthetic scans from the shapes of a folder's labels,
+    knows all of them but ``template``.
 
     Raises:
         InputError: "pretraining-source-invalid", "pretraining-splits-invalid".
@@ -52,6 +54,10 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _folder(place: str, options: dict[str, str]) -> LabelledFolder:
+    return dataclasses.replace(_labelled(place, options), template=options.pop("template", ""))
+
+
+def _labelled(place: str, options: dict[str, str]) -> LabelledFolder:
     chosen = options.pop("cases", "")
     file, separator, key = chosen.rpartition("#")
     cases = listed_cases(Path(file), key) if separator else _names(chosen) or None
@@ -63,7 +69,7 @@ def _shapes(place: str, options: dict[str, str]) -> Source:
         count=int(options.pop("count", "40")),
         seed=int(options.pop("seed", "0")),
         randomised=float(options.pop("randomised", "0.4")),
-        folder=_folder(place, options),
+        folder=_labelled(place, options),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import numpy as np
 
 from fseft.backbones.specification import BackboneSpecification
 from fseft.errors import InputError
-from fseft.preprocessing.grid import make_grid
+from fseft.location.registration import REGISTRATION_VERSION
+from fseft.preprocessing.grid import NetworkGrid, make_grid
 from fseft.preprocessing.intensity import AIR_HU
 from fseft.pretraining.cases import VERSION, PreparedCase, case_folder, is_prepared, read_case, write_case
+from fseft.pretraining.registered_frame import registered_coordinates
 from fseft.pretraining.sources.source import Preparation, Selection
 from fseft.scan.reading import read_scan, read_volume
+from fseft.scan.scan import Scan
 
 _CT, _LABELS, _NOTES = "_ct.nii.gz", "_seg.nii.gz", ".json"
 
@@ -30,12 +33,15 @@ class LabelledFolder:
         selection: which labels may be used.
         cases: names of the cases to take; None takes all.
         weight: relative share of crops.
+        template: a case of the folder to which all others are registered, so that every voxel's place in the body is
+            known; its labels have to give a canonical frame. "" leaves it at landmarks.
     """
 
     folder: Path
     selection: Selection = field(default_factory=Selection)
     cases: tuple[str, ...] | None = None
     weight: float = 1.0
+    template: str = ""
 
     @property
     def description(self) -> str:
@@ -43,7 +49,8 @@ class LabelledFolder:
         count = "all" if self.cases is None else str(len(self.cases))
         only = "+".join(self.selection.only) or "all labels"
         without = f" without {'+'.join(self.selection.left_out)}" if self.selection.left_out else ""
-        return f"labelled folder, {count} cases, {only}{without}, weight {self.weight:g}"
+        placed = ", registered to one of them" if self.template else ""
+        return f"labelled folder, {count} cases, {only}{without}{placed}, weight {self.weight:g}"
 
     def preparations(self, specification: BackboneSpecification) -> list[Preparation]:
         """The folder's cases, see :meth:`cases_of_folder`."""
@@ -63,7 +70,11 @@ class LabelledFolder:
                 f"The folder {self.folder.name!r} holds no scan that ends in {_CT}.",
                 f"Name scans <case>{_CT}, labelmaps <case>{_LABELS} and label names <case>{_NOTES}.",
             )
-        return [self._preparation(name, specification) for name in wanted]
+        cases = [self._preparation(name, specification) for name in wanted]
+        if not self.template:
+            return cases
+        template = self._preparation(self.template, specification)
+        return [case if case.name == template.name else replace(case, template=template) for case in cases]
 
     def _preparation(self, name: str, specification: BackboneSpecification) -> FolderCase:
         for ending in (_CT, _LABELS, _NOTES):
@@ -89,13 +100,14 @@ class FolderCase:
     values: tuple[int, ...]
     left_out: tuple[str, ...]
     specification: BackboneSpecification
+    template: FolderCase | None = None
 
     def needs(self) -> tuple[Preparation, ...]:
-        """Nothing."""
-        return ()
+        """The template, if there is one."""
+        return () if self.template is None else (self.template,)
 
     def folder(self, work: Path) -> Path:
-        """By the files' identity, the labels in use and the grid."""
+        """By the files' identity, the labels in use, the grid and the template."""
         files = [(self.source / f"{self.name}{ending}").stat() for ending in (_CT, _LABELS)]
         identity = [
             VERSION,
@@ -104,6 +116,8 @@ class FolderCase:
             [self.structures, self.values, self.left_out],
             [self.specification.spacing_mm, self.specification.patch, self.specification.window_multiple],
         ]
+        if self.template is not None:
+            identity.append([self.template.folder(work).name, REGISTRATION_VERSION])
         return case_folder(work, identity)
 
     def run(self, work: Path) -> PreparedCase:
@@ -124,7 +138,21 @@ class FolderCase:
         grid = make_grid(scan, self.specification)
         labels = grid.labels_to_network(_forget(original, table), tuple(range(1, len(self.values) + 1)))
         hounsfield = grid.to_network(scan.hounsfield, self.specification.antialias, AIR_HU)
-        return write_case(folder, hounsfield, labels, self.structures, self.left_out, self.specification.spacing_mm)
+        spacing = self.specification.spacing_mm
+        places = None if self.template is None else self._places(scan, grid, self.template, work)
+        return write_case(folder, hounsfield, labels, self.structures, self.left_out, spacing, places)
+
+    def _places(self, scan: Scan, grid: NetworkGrid, template: FolderCase, work: Path) -> np.ndarray | None:
+        """Coordinates in the template's frame; None where the registration was refused, landmarks serve then."""
+        frame = template.run(work).frame
+        if frame is None:
+            raise InputError(
+                "pretraining-template-invalid",
+                f"The template {template.name!r} has no canonical frame.",
+                "Choose a case with both parotid glands labelled, or with one and the brain stem.",
+            )
+        placed = read_scan(template.source / f"{template.name}{_CT}")
+        return registered_coordinates(scan, grid, placed, make_grid(placed, self.specification), frame)
 
 
 def _forget(labels: np.ndarray, table: np.ndarray) -> np.ndarray:

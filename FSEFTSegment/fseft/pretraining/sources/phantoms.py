@@ -15,13 +15,22 @@ from fseft.phantom.frame import REGIONS
 from fseft.phantom.tissues import LABEL_OF_TISSUE
 from fseft.preprocessing.grid import make_grid
 from fseft.preprocessing.intensity import AIR_HU
-from fseft.pretraining.cases import VERSION, PreparedCase, case_folder, is_prepared, read_case, write_case
+from fseft.pretraining.cases import (
+    COORDINATE_STRIDE,
+    VERSION,
+    PreparedCase,
+    case_folder,
+    is_prepared,
+    read_case,
+    write_case,
+)
 from fseft.pretraining.landmarks import canonical_of_body
 from fseft.pretraining.sources.source import Preparation, Selection
 
 #: Structures that are painted; "bone" is there in its parts only.
 _PAINTED = frozenset(int(value) for value in np.unique(LABEL_OF_TISSUE))
 _FIELDS_MM = (140.0, 320.0)
+_THINNED = (slice(None, None, COORDINATE_STRIDE),) * 3
 
 
 @dataclass(frozen=True)
@@ -120,5 +129,5 @@ class _PhantomCase:
             self.structures,
             self.left_out,
             spacing,
-            np.stack([grid.to_network(canonical[..., axis], False, 0.0) for axis in range(3)], axis=-1),
+            np.stack([grid.to_network(canonical[..., axis], False, 0.0)[_THINNED] for axis in range(3)], axis=-1),
         )
