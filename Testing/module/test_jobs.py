@@ -10,12 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+from fseft.processes import process_is_alive
 from FSEFTSegmentLib.jobs.folder import new_job_folder, remove_abandoned_folders
 from FSEFTSegmentLib.jobs.job import Job, JobState
 from FSEFTSegmentLib.jobs.processes import ConsoleProcess, QtProcess, SubprocessProcess
 from FSEFTSegmentLib.jobs.protocol import Failure, failure_of_exit, read_event
 from FSEFTSegmentLib.jobs.queue import JobQueue, devices_conflict
-from FSEFTSegmentLib.jobs.tree import descendants, kill_tree, process_exists
+from FSEFTSegmentLib.jobs.tree import descendants, kill_tree
 
 WORKER = Path(__file__).with_name("fake_worker.py")
 
@@ -130,8 +131,8 @@ def test_cancel_ends_the_whole_tree_of_a_deaf_worker(queue, tmp_path):
     queue.cancel(job)
     run_to_end(queue, job)
     assert job.state is JobState.CANCELLED
-    run_until(queue, lambda: not process_exists(child), 5)
-    assert not process_exists(worker)
+    run_until(queue, lambda: not process_is_alive(child), 5)
+    assert not process_is_alive(worker)
 
 
 def test_cancel_of_a_waiting_job_never_starts_it(queue, tmp_path):
@@ -211,7 +212,7 @@ def test_end_now_leaves_no_process_and_no_folder(queue, tmp_path):
     run_until(queue, lambda: note.exists() and len(note.read_text().split()) == 2)
     pids = [int(pid) for pid in note.read_text().split()]
     queue.end_now()
-    run_until(queue, lambda: not any(process_exists(pid) for pid in pids), 5)
+    run_until(queue, lambda: not any(process_is_alive(pid) for pid in pids), 5)
     assert not job.folder.exists()
     assert not waiting.folder.exists()
 
@@ -247,7 +248,7 @@ def test_kill_tree_spares_this_program_and_shrugs_at_the_dead():
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     kill_tree(ended.pid)
-    assert not process_exists(ended.pid)
+    assert not process_is_alive(ended.pid)
 
 
 def test_console_process_uses_the_documented_arguments(tmp_path):

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from FSEFTSegmentLib.jobs.tree import process_exists
+from fseft.processes import process_is_alive
 
 _PREFIX = "fseft-job-"
 
@@ -36,7 +36,7 @@ def remove_abandoned_folders(base: Path | None = None) -> list[Path]:
     removed = []
     for folder in Path(base or tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         owner = folder.name[len(_PREFIX) :].partition("-")[0]
-        if folder.is_dir() and owner.isdigit() and not process_exists(int(owner)) and _is_ours(folder):
+        if folder.is_dir() and owner.isdigit() and not process_is_alive(int(owner)) and _is_ours(folder):
             remove_job_folder(folder)
             removed.append(folder)
     return removed

@@ -1,4 +1,4 @@
-"""Ending a process with everything it started, with the standard library only.
+"""Ending a process with everything it started.
 
 Slicer's Python is started by a launcher, so the process one knows is not the one that works: killing it alone
 would leave the work running.
@@ -10,30 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-
-
-def process_exists(pid: int) -> bool:
-    """True while a process with this identifier is alive (on POSIX; always True elsewhere when it cannot be told)."""
-    if pid <= 0:
-        return False
-    if sys.platform == "win32":
-        listed = _output(["tasklist", "/FI", f"PID eq {pid}", "/NH"])
-        return listed is None or str(pid) in listed
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _is_zombie(pid)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            return stream.read().rpartition(")")[2].split()[0] == "Z"
-    except (OSError, IndexError):
-        return False
 
 
 def descendants(pid: int) -> list[int]:
