@@ -41,12 +41,14 @@ class Arm:
         settings: what differs from the defaults.
         phantoms: whether a quarter of the crops shows phantoms.
         shapes: whether a quarter of the crops shows synthetic scans from the other sources' label shapes.
+        template: a patient to whom the others are registered, for places all over the body instead of landmarks.
     """
 
     title: str
     settings: dict[str, Any] = field(default_factory=dict)
     phantoms: bool = False
     shapes: bool = False
+    template: str = ""
 
 
 _LABELS_ALONE = {"tissue_weight": 0.0, "cell_weight": 0.0, "coordinate_weight": 0.0}
@@ -57,6 +59,7 @@ ARMS: dict[str, Arm] = {
     "deep": Arm("and tissue, place, coordinates, deep supervision", {"level_weight": 0.5}),
     "contrast": Arm("and tissue, place, coordinates, dense contrast", {"contrast_weight": 0.1}),
     "boundary": Arm("and tissue, place, coordinates, boundary distance", {"boundary_weight": 1.0}),
+    "template": Arm("and tissue, place, coordinates by registration", template="pt_112"),
     "shapes": Arm("and tissue, place, coordinates, label shapes", shapes=True),
 }
 
@@ -65,8 +68,9 @@ def sources(arm: Arm, cases: int) -> list[str]:
     """The arm's sources as ``--source`` names them: pretraining patients, two torsos, perhaps phantoms."""
     names = json.loads((POOL / "splits.json").read_text(encoding="utf-8"))["pretraining"][:cases]
     torso = POOL.parent / "torso"
+    placed = f",template={arm.template}" if arm.template else ""
     found = [
-        f"folder:{POOL},cases={'+'.join(names)},structures={BASE},weight=0.65",
+        f"folder:{POOL},cases={'+'.join(names)},structures={BASE}{placed},weight=0.65",
         f"folder:{torso},cases=LIDC-IDRI-0001,except=esophagus+kidney_cyst_left,weight=0.24",
         f"folder:{torso},cases=ts_example_ct,except=esophagus,weight=0.11",
     ]

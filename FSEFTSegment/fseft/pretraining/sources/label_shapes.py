@@ -12,10 +12,8 @@ from fseft.errors import InputError
 from fseft.phantom.appearance import Appearance
 from fseft.pretraining.cases import VERSION, PreparedCase, case_folder, is_prepared, open_case, read_case, write_case
 from fseft.pretraining.sources.labelled_folder import FolderCase, LabelledFolder
-from fseft.pretraining.sources.source import Preparation
+from fseft.pretraining.sources.source import Preparation, draw_appearance, draw_field
 from fseft.pretraining.synthesis import Anatomy, synthesise
-
-_FIELDS_MM = (140.0, 320.0)
 
 
 @dataclass(frozen=True)
@@ -56,10 +54,9 @@ class LabelShapes:
         cases: list[Preparation] = []
         for seed in range(self.seed, self.seed + self.count):
             draw = np.random.default_rng((seed, 2))
-            appearance: Appearance = "randomised" if draw.random() < self.randomised else "realistic"
+            appearance = draw_appearance(self.randomised, draw)
             base, donor = (patients[int(number)] for number in draw.integers(len(patients), size=2))
-            edges = draw.uniform(*_FIELDS_MM, 3) / specification.spacing_mm
-            size = (int(edges[0]), int(edges[1]), int(edges[2]))
+            size = draw_field(specification.spacing_mm, draw)
             cases.append(_ShapesCase(base, donor, seed, appearance, size))
         return cases
 

@@ -25,11 +25,10 @@ from fseft.pretraining.cases import (
     write_case,
 )
 from fseft.pretraining.landmarks import canonical_of_body
-from fseft.pretraining.sources.source import Preparation, Selection
+from fseft.pretraining.sources.source import Preparation, Selection, draw_appearance, draw_field
 
 #: Structures that are painted; "bone" is there in its parts only.
 _PAINTED = frozenset(int(value) for value in np.unique(LABEL_OF_TISSUE))
-_FIELDS_MM = (140.0, 320.0)
 _THINNED = (slice(None, None, COORDINATE_STRIDE),) * 3
 
 
@@ -77,9 +76,8 @@ class Phantoms:
         cases: list[Preparation] = []
         for seed in range(self.seed, self.seed + self.count):
             draw = np.random.default_rng((seed, 1))
-            appearance: Appearance = "randomised" if draw.random() < self.randomised else "realistic"
-            field = draw.uniform(*_FIELDS_MM, 3) / specification.spacing_mm
-            size = (int(field[0]), int(field[1]), int(field[2]))
+            appearance = draw_appearance(self.randomised, draw)
+            size = draw_field(specification.spacing_mm, draw)
             cases.append(_PhantomCase(self.region, seed, appearance, size, tuple(used), tuple(left_out), specification))
         return cases
 

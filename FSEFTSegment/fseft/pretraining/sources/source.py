@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from fseft.backbones.specification import BackboneSpecification
+from fseft.phantom.appearance import Appearance
 from fseft.pretraining.cases import PreparedCase
 from fseft.structures import canonical_name
+
+_FIELDS_MM = (140.0, 320.0)
 
 
 class Preparation(Protocol):
@@ -69,3 +74,14 @@ class Selection:
             allowed = (not only or plain in only) and plain not in forbidden and (fit is None or plain in fit)
             (used if allowed else rest).append(name)
         return used, rest
+
+
+def draw_appearance(randomised: float, draw: np.random.Generator) -> Appearance:
+    """How a synthetic scan looks: a share of them like no CT at all."""
+    return "randomised" if draw.random() < randomised else "realistic"
+
+
+def draw_field(spacing_mm: Sequence[float], draw: np.random.Generator) -> tuple[int, int, int]:
+    """A synthetic scan's field of view in voxels (x, y, z), 14 to 32 cm along each axis."""
+    edges = draw.uniform(*_FIELDS_MM, 3) / spacing_mm
+    return (int(edges[0]), int(edges[1]), int(edges[2]))
