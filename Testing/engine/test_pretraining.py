@@ -230,6 +230,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     record = json.loads((tmp_path / "mine" / "pretraining.json").read_text("utf-8"))
     assert record["steps"] == 3
     assert len(record["sources"]) == 2
+    assert record["cases"] == [{"all": 2, "placed densely": 0}, {"all": 1, "placed densely": 1}]
     assert str(tmp_path) not in json.dumps(record)
     assert main([*command, "--steps", "3"]) == 2
     assert "--resume" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from fseft.compute import choose_compute, use_threads
 from fseft.files import replace_whole
 from fseft.pretraining.distributed import join_processes
 from fseft.pretraining.loop import Result, Trainer
-from fseft.pretraining.preparation import prepare
+from fseft.pretraining.preparation import Pool, prepare
 from fseft.pretraining.settings import PretrainingSettings
 from fseft.pretraining.sources import Source
 from fseft.reporting import SILENT, Reporter
@@ -61,13 +61,14 @@ def run_pretraining(
         trainer = Trainer(pool, settings, compute, processes, output, resume, heard, initial)
         result = trainer.run()
         if processes.leads:
-            _write_record(output / RECORD_FILE, sources, settings, result, processes.count, initial)
+            _write_record(output / RECORD_FILE, sources, pool, settings, result, processes.count, initial)
     return result
 
 
 def _write_record(
     path: Path,
     sources: Sequence[Source],
+    pool: Pool,
     settings: PretrainingSettings,
     result: Result,
     processes: int,
@@ -79,6 +80,8 @@ def _write_record(
         "version": 1,
         "fseft": fseft.__version__,
         "sources": [source.description for source in sources],
+        # A registration that was refused leaves a case without dense places: how many have them is worth knowing.
+        "cases": [{"all": len(group), "placed densely": sum(case.dense for case in group)} for group in pool.groups],
         "settings": settings.to_json(),
         "processes": processes,
         "started_from": None if initial is None else initial.specification.weights_sha256,
