@@ -197,19 +197,20 @@ def _install(
     return InstallOutcome(True, "Everything needed is installed.")
 
 
-def slicer_installers(slicer: Any, confirm_torch: bool = True) -> Installers:
+def slicer_installers(slicer: Any) -> Installers:
     """The installers of a running Slicer, whatever its version offers.
+
+    None of them asks again: who pressed *Install* has read beside the button what comes and how large it is.
 
     Args:
         slicer: the ``slicer`` package.
-        confirm_torch: let the PyTorch extension ask before it downloads.
     """
 
     def install_torch(requirement: str) -> bool:
         import PyTorchUtils
 
         logic = PyTorchUtils.PyTorchUtilsLogic()
-        return logic.installTorch(askConfirmation=confirm_torch, torchVersionRequirement=requirement) is not None
+        return logic.installTorch(askConfirmation=False, torchVersionRequirement=requirement) is not None
 
     def install_packages(specifiers: list[str]) -> None:
         try:
@@ -218,7 +219,7 @@ def slicer_installers(slicer: Any, confirm_torch: bool = True) -> Installers:
         except ImportError:
             slicer.util.pip_install(specifiers)
             return
-        pip_ensure([Parsed(text) for text in specifiers], requester="FSEFT")
+        pip_ensure([Parsed(text) for text in specifiers], prompt_install=False, requester="FSEFT")
 
     def install_wheels(specifiers: list[str], folder: Path) -> None:
         slicer.util.pip_install(["--no-index", "--find-links", str(folder), *specifiers])

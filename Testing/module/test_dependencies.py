@@ -136,11 +136,13 @@ def test_slicers_installers_use_what_the_version_offers(monkeypatch, tmp_path):
     assert calls == [["monai>=1.4"], ["--no-index", "--find-links", str(tmp_path / "a b"), "monai>=1.4"]]
 
 
-def test_slicer_512_ensures_packages(monkeypatch):
+def test_slicer_512_ensures_packages_without_asking_once_more(monkeypatch):
     pytest.importorskip("packaging")
     calls = []
     newer = types.ModuleType("slicer.packaging")
-    newer.pip_ensure = lambda requirements, requester: calls.append(([str(r) for r in requirements], requester))
+    newer.pip_ensure = lambda requirements, prompt_install, requester: calls.append(
+        ([str(r) for r in requirements], prompt_install, requester)
+    )
     monkeypatch.setitem(sys.modules, "slicer", types.ModuleType("slicer"))
     monkeypatch.setitem(sys.modules, "slicer.packaging", newer)
 
@@ -156,7 +158,7 @@ def test_slicer_512_ensures_packages(monkeypatch):
     installers = slicer_installers(None)
     assert installers.torch(">=2.2")
     installers.packages(["monai>=1.4"])
-    assert calls == [(True, ">=2.2"), (["monai>=1.4"], "FSEFT")]
+    assert calls == [(False, ">=2.2"), (["monai>=1.4"], False, "FSEFT")]
 
 
 def test_requirements_are_those_of_the_package():
