@@ -259,6 +259,11 @@ def test_no_output_meets_another_or_overwrites_what_was_given(
         main(["--quiet", "segment", "pair", str(scan), "--output", str(out / "a.nii.gz"), "--refine", "default"]) == 2
     )
     assert "[output-exists]" in capsys.readouterr().err
+    # What no run of this command has written may be somebody's annotation: it stays, whatever is said.
+    reference, drawn = workplace.scans[2][1], workplace.scans[2][1].read_bytes()
+    assert main(["--quiet", "segment", "pair", str(scan), "--output", str(reference), "--overwrite"]) == 2
+    assert "[output-not-a-result]" in capsys.readouterr().err
+    assert reference.read_bytes() == drawn
     adapt = [*adapt_arguments(workplace, "again"), "--report"]
     assert main([*adapt, str(workplace.scans[0][1])]) == 2
     assert "[output-is-input]" in capsys.readouterr().err

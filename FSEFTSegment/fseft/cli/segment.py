@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--largest", action="store_true", help="keep only each structure's largest component")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with volumes and slices")
-    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results; scans and annotations never")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--json", action="store_true", help="print the reports as JSON")
 
@@ -87,6 +88,8 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
     if not scans:
         raise InputError("no-scans", "There is no scan to segment.", "Name scans, or a folder with --folder.")
     single = is_single_output(options.output, len(scans))
+    support = _support(options)
+    given = [*scans, *(Path(case[part]) for case in support.get("cases", ()) for part in ("scan", "annotation"))]
     entries = []
     for scan in scans:
         output = options.output if single else options.output / (scan_stem(scan) + options.format)
@@ -96,11 +99,7 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
             name = scan_stem(output) if not output.name.lower().endswith(".seg.nrrd") else output.name[:-9]
             written.append(output.with_name(f"{name}.before{output.name[len(name) :]}"))
             entry["before"] = str(written[1])
-        for path in written:
-            if path.exists() and not options.overwrite:
-                raise InputError(
-                    "output-exists", f"{path} already exists.", "Add --overwrite, or choose another output."
-                )
+        _check_replaced(output, written, options.overwrite, given)
         entries.append(entry)
     return {
         "model": options.model,
@@ -108,10 +107,34 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
         "priors": dict(_prior(text) for text in options.prior or []),
         "keep_largest": options.largest,
         "refine": options.refine,
-        "support": _support(options),
+        "support": support,
         "report": None if options.report is None else str(options.report),
         "device": options.device,
     }
+
+
+def _check_replaced(output: Path, written: Sequence[Path], overwrite: bool, given: Sequence[Path]) -> None:
+    """Refuse to replace what is there without being told to, and annotations and scans even then.
+
+    What was given to this very run is left to the job, which says so.
+
+    Raises:
+        InputError: "output-exists", or "output-not-a-result" for a file without a result's report beside it.
+    """
+    from fseft.segmentation.report import report_path
+
+    report = report_path(output)
+    for path in written:
+        if not path.exists():
+            continue
+        if not overwrite:
+            raise InputError("output-exists", f"{path} already exists.", "Add --overwrite, or choose another output.")
+        if not report.exists() and path.resolve() not in {other.resolve() for other in given}:
+            raise InputError(
+                "output-not-a-result",
+                f"{path} is no earlier result: {report.name} does not lie beside it.",
+                "It may be a scan or an annotation. Choose another output, or move that file away yourself.",
+            )
 
 
 def is_single_output(output: Path, scans: int) -> bool:
