@@ -196,6 +196,25 @@ def test_ties_go_to_the_simpler_and_losses_are_said() -> None:
         choose({"linear-probe": {"a": score(math.nan)}}, ["linear-probe"], "3 held-out cases")
 
 
+def test_methods_are_compared_on_structures_that_all_of_them_know() -> None:
+    table = {
+        "zero-shot": {"easy": score(0.8)},
+        "linear-probe": {"easy": score(0.9), "hard": score(0.3)},
+    }
+    chosen, reason = choose(table, list(table), "3 held-out cases")
+    assert chosen == "linear-probe"  # its mean over both is 0.6
+    assert reason == (
+        "The linear probe is best: mean Dice 0.900 on 3 held-out cases, over what all methods know (easy), "
+        "against 0.800 with zero-shot"
+    )
+    # Finding what is not there counts, though the other method could not be scored there.
+    table = {
+        "linear-probe": {"a": score(0.8), "b": score(math.nan)},
+        "mlp-adapter": {"a": score(0.85), "b": score(0.0)},
+    }
+    assert choose(table, list(table), "3 held-out cases")[0] == "linear-probe"
+
+
 def test_verdicts_say_what_to_do() -> None:
     def said(row: dict[str, StructureScore], cases: int = 3, kind: str = "leave-one-out") -> tuple[str, str]:
         return give_verdict(row, kind, cases, [], "Because")

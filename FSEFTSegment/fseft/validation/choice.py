@@ -18,6 +18,9 @@ Table = Mapping[str, dict[str, StructureScore]]
 def choose(table: Table, candidates: Sequence[str], held_out: str) -> tuple[str, str]:
     """The best candidate and why.
 
+    Means are over the structures that every candidate learnt: a method that knows only the easy ones, as zero-shot may,
+    is compared on these. A structure that one found where there is none still counts against it alone.
+
     Args:
         table: scores; methods that are no candidates are only there to compare.
         candidates: method names.
@@ -26,7 +29,13 @@ def choose(table: Table, candidates: Sequence[str], held_out: str) -> tuple[str,
     Raises:
         InputError: "validation-impossible" when no structure could be scored.
     """
-    means = {name: mean_dice(table[name]) for name in METHODS if name in candidates}
+    rows = {name: table[name] for name in METHODS if name in candidates}
+    everywhere = {structure for row in rows.values() for structure in row}
+    shared = {structure for structure in everywhere if all(structure in row for row in rows.values())}
+    means = {
+        name: mean_dice({structure: score for structure, score in row.items() if structure in shared})
+        for name, row in rows.items()
+    }
     means = {name: value for name, value in means.items() if not math.isnan(value)}
     if not means:
         raise InputError(
@@ -36,6 +45,8 @@ def choose(table: Table, candidates: Sequence[str], held_out: str) -> tuple[str,
         )
     best = max(means, key=lambda name: means[name])
     chosen = next(name for name in means if means[name] >= means[best] - TIE)
+    if shared != everywhere:
+        held_out = f"{held_out}, over what all methods know ({', '.join(sorted(shared))})"
     score = f"mean Dice {means[chosen]:.3f} on {held_out}"
     if len(means) == 1:
         reason = f"{spoken(chosen)} reaches a mean Dice of {means[chosen]:.3f} on {held_out}"
