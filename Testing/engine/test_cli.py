@@ -51,6 +51,12 @@ def test_adapt_segment_evaluate_and_the_library(workplace: Workplace, capsys: py
     assert main([*evaluate, "--labels", str(labels), "--csv", str(scores)]) == 0
     assert "surface Dice" in capsys.readouterr().out
     assert len(scores.read_text(encoding="utf-8").splitlines()) == 3
+    assert main([*evaluate, "--labels", str(labels), "--structure", "Rod"]) == 0
+    printed = capsys.readouterr().out
+    assert "rod" in printed
+    assert "ball" not in printed
+    assert main([*evaluate, "--labels", str(labels), "--structure", "unicorn"]) == 2
+    assert "[structure-unknown]" in capsys.readouterr().err
     assert main(["models", "list"]) == 0
     assert "spatial-adapter" in capsys.readouterr().out
     assert main(["models", "export", "pair", str(workplace.folder / "pair.zip")]) == 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from fseft.errors import InputError
 from fseft.reporting import Reporter
 from fseft.scan.reading import FILE_ENDINGS, stem_of
+from fseft.structures import Structure, canonical_name
 
 _BEFORE = ".before"
 SUMMARY = "Score labelmaps: Dice, surface Dice, HD95 and volume error on the native grid."
@@ -16,7 +18,8 @@ Folders are matched by file name without its ending; structures by name, or by l
 
 Examples:
   fseft evaluate --prediction result.seg.nrrd --reference truth.nii.gz --labels dataset.json
-  fseft evaluate --prediction results/ --reference labels/ --csv scores.csv --cases"""
+  fseft evaluate --prediction results/ --reference labels/ --csv scores.csv --cases
+  fseft evaluate --prediction results/ --reference labels/ --labels labels.json --structure liver"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prediction", type=Path, required=True, help="a labelmap or a folder of them")
     parser.add_argument("--reference", type=Path, required=True, help="a labelmap or a folder of them")
     parser.add_argument("--labels", type=Path, help="JSON with names and values, for labelmaps without names")
+    parser.add_argument(
+        "--structure",
+        action="append",
+        metavar="NAME",
+        help="one of --labels to score, repeated; default: all of them, also those that the model was not taught",
+    )
     parser.add_argument("--tolerance", type=float, default=2.0, help="of the surface Dice, mm (default 2)")
     parser.add_argument("--cases", action="store_true", help="print every case, not only the means")
     parser.add_argument("--csv", type=Path, help="also write the table as CSV")
@@ -41,7 +50,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     pairs = match_labelmaps(options.prediction, options.reference)
     tables = [path for path in (options.csv, options.json) if path is not None]
     check_outputs(tables, [*(path for pair in pairs for path in pair), *([options.labels] if options.labels else [])])
-    structures = structures_from_json(options.labels) if options.labels else ()
+    structures = _chosen(structures_from_json(options.labels) if options.labels else (), options.structure)
     table = make_table(
         {
             "pairs": [{"prediction": str(p), "reference": str(r)} for p, r in pairs],
@@ -53,6 +62,26 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     print(table.to_text(options.cases))
     for path in tables:
         table.write(path)
+
+
+def _chosen(structures: Sequence[Structure], names: Sequence[str] | None) -> Sequence[Structure]:
+    """Those of the listed structures that were asked for, in the order of asking; all without names.
+
+    Raises:
+        InputError: "structure-unknown" for a name that the list does not have.
+    """
+    if names is None:
+        return structures
+    known = {canonical_name(structure.name): structure for structure in structures}
+    for name in names:
+        if canonical_name(name) not in known:
+            listed = ", ".join(structure.name for structure in structures)
+            raise InputError(
+                "structure-unknown",
+                f"Nothing says which label {name!r} is.",
+                f"Choose from: {listed}." if listed else "Give a list of names and values with --labels.",
+            )
+    return [known[canonical_name(name)] for name in names]
 
 
 def match_labelmaps(prediction: Path, reference: Path) -> list[tuple[Path, Path]]:
