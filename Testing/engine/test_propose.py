@@ -54,7 +54,8 @@ def test_the_job_writes_a_labelmap_and_how_it_came_about(tmp_path: Path) -> None
     assert geometry.same_grid(scan.geometry)
     assert dice(labels == 1, truth == 1) > 0.7
     assert dice(labels == 4, truth == 4) > 0.7
-    assert sorted(path.name for path in output.parent.iterdir()) == [output.name]
+    assert sorted(path.name for path in output.parent.iterdir()) == ["draft.report.json", output.name]
+    assert json.loads((output.parent / "draft.report.json").read_text("utf-8"))["structures"] == report["structures"]
 
 
 def test_the_job_says_when_nothing_fits(tmp_path: Path, abdomen: Phantom) -> None:
@@ -121,3 +122,12 @@ def test_the_command_proposes(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert (output / "ct1.nii.gz").is_file()
     assert main(arguments) == 2
     assert "output-exists" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0
+    capsys.readouterr()
+    # A file that no draft's report lies beside may be an annotation.
+    drawn = tmp_path / "named.seg.nrrd"
+    before = drawn.read_bytes()
+    again = ["--quiet", "propose", "--case", str(cases[0].scan), str(cases[0].annotation), "--scan", str(cases[1].scan)]
+    assert main([*again, "--output", str(drawn), "--overwrite"]) == 2
+    assert "output-not-a-result" in capsys.readouterr().err
+    assert drawn.read_bytes() == before

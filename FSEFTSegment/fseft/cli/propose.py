@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fseft.cli.segment import is_single_output, scan_stem
+from fseft.cli.outputs import check_replaced, is_single_output
+from fseft.cli.segment import scan_stem
 from fseft.cli.support_arguments import SUPPORT_SET, add_support_arguments
 from fseft.cli.tables import print_table
 from fseft.errors import InputError
@@ -82,7 +83,6 @@ def _scans(options: argparse.Namespace) -> list[dict[str, Any]]:
     entries = []
     for scan in options.scan:
         output = options.output if single else options.output / (scan_stem(scan) + options.format)
-        if output.exists() and not options.overwrite:
-            raise InputError("output-exists", f"{output} already exists.", "Add --overwrite, or choose another output.")
+        check_replaced(output, [output], options.overwrite, options.scan)
         entries.append({"scan": str(scan), "output": str(output), "name": scan_stem(scan), "series": options.series})
     return entries

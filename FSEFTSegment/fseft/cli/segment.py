@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fseft.cli.outputs import IMAGE_SUFFIXES, check_replaced, is_single_output
 from fseft.cli.tables import print_table
 from fseft.errors import InputError
 from fseft.reporting import Reporter
@@ -22,7 +22,6 @@ Examples:
   fseft segment my-model --folder new-scans/ --output results/ --format .nii.gz
   fseft segment my-model dicom-folder/ --output results/ --prior liver=1200..1800ml --refine default"""
 
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _PRIOR = re.compile(r"^(?P<name>.+)=(?P<low>[\d.]+)\.\.(?P<high>[\d.]+?)\s*(ml)?$")
 
 
@@ -99,7 +98,7 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
             name = scan_stem(output) if not output.name.lower().endswith(".seg.nrrd") else output.name[:-9]
             written.append(output.with_name(f"{name}.before{output.name[len(name) :]}"))
             entry["before"] = str(written[1])
-        _check_replaced(output, written, options.overwrite, given)
+        check_replaced(output, written, options.overwrite, given)
         entries.append(entry)
     return {
         "model": options.model,
@@ -113,46 +112,6 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _check_replaced(output: Path, written: Sequence[Path], overwrite: bool, given: Sequence[Path]) -> None:
-    """Refuse to replace what is there without being told to, and annotations and scans even then.
-
-    What was given to this very run is left to the job, which says so.
-
-    Raises:
-        InputError: "output-exists", or "output-not-a-result" for a file without a result's report beside it.
-    """
-    from fseft.segmentation.report import report_path
-
-    report = report_path(output)
-    for path in written:
-        if not path.exists():
-            continue
-        if not overwrite:
-            raise InputError("output-exists", f"{path} already exists.", "Add --overwrite, or choose another output.")
-        if not report.exists() and path.resolve() not in {other.resolve() for other in given}:
-            raise InputError(
-                "output-not-a-result",
-                f"{path} is no earlier result: {report.name} does not lie beside it.",
-                "It may be a scan or an annotation. Choose another output, or move that file away yourself.",
-            )
-
-
-def is_single_output(output: Path, scans: int) -> bool:
-    """Whether ``--output`` names one labelmap, and not a folder for as many as there are scans.
-
-    Raises:
-        InputError: "output-not-a-folder" when one labelmap is named for several scans.
-    """
-    names_file = output.name.lower().endswith(_SUFFIXES) and not output.is_dir()
-    if names_file and scans > 1:
-        raise InputError(
-            "output-not-a-folder",
-            f"{output.name!r} names one labelmap, and there are {scans} scans.",
-            "Name a folder; --format chooses the kind of file.",
-        )
-    return names_file
-
-
 def scans_in(folder: Path) -> list[Path]:
     """Scan files of a folder, and its sub-folders taken as DICOM series.
 
@@ -162,16 +121,18 @@ def scans_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError("folder-missing", f"There is no folder {folder}.", "Check the path.")
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    files = [path for path in entries if path.is_file() and path.name.lower().endswith(_SUFFIXES)]
+    files = [path for path in entries if path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES)]
     found = files or [path for path in entries if path.is_dir()]
     if not found:
-        raise InputError("no-scans", f"{folder} holds no scan.", f"Known files: {', '.join(_SUFFIXES)}, DICOM folders.")
+        raise InputError(
+            "no-scans", f"{folder} holds no scan.", f"Known files: {', '.join(IMAGE_SUFFIXES)}, DICOM folders."
+        )
     return found
 
 
 def scan_stem(path: Path) -> str:
     """A scan's name without its suffixes."""
-    for suffix in _SUFFIXES:
+    for suffix in IMAGE_SUFFIXES:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
     return path.resolve().name

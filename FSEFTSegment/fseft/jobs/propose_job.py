@@ -17,13 +17,14 @@ from fseft.adaptation.adapt import check_structures
 from fseft.errors import InputError
 from fseft.jobs.adapt_job import read_case, read_structure
 from fseft.jobs.job import Parameters
-from fseft.jobs.outputs import check_outputs, files_of
+from fseft.jobs.outputs import check_outputs, files_of, outputs_of
 from fseft.jobs.segment_job import read_query, run_segment
 from fseft.location.atlas import Proposal, propose
 from fseft.location.support import AtlasCase, Placed, load_atlas_cases
 from fseft.reporting import Reporter
 from fseft.scan.reading import read_scan
-from fseft.scan.writing import checked_ending, write_labelmap
+from fseft.scan.writing import write_labelmap
+from fseft.segmentation.report import write_report
 from fseft.segmentation.segment import Query
 from fseft.structures import Structure
 
@@ -31,7 +32,7 @@ METHODS = ("atlas", "model")
 
 
 def run_propose(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
-    """Run the job; each labelmap appears whole or not at all.
+    """Run the job; each labelmap appears whole or not at all, its report beside it.
 
     Raises:
         InputError: "method-unknown", "no-scans", "support-empty", "output-twice", "output-is-input"; "atlas-failed"
@@ -52,9 +53,10 @@ def run_propose(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     files = [read_case(entry) for entry in parameters.each("cases")]
     if not files:
         raise InputError("support-empty", "There is no annotated scan to propose from.", "Annotate at least one scan.")
-    for query in queries:
-        checked_ending(query.output)
-    check_outputs([query.output for query in queries], [*(query.scan for query in queries), *files_of(files)])
+    check_outputs(
+        [path for query in queries for path in outputs_of(query)],
+        [*(query.scan for query in queries), *files_of(files)],
+    )
     cases = load_atlas_cases(files, structures, reporter)
     reports = []
     for number, query in enumerate(queries):
@@ -77,12 +79,10 @@ def _propose_one(
         reporter.log(f"{query.name}: not used. {sentence}", "warning")
     reporter.check_cancelled()
     write_labelmap(result.labels, placed.geometry, query.output, structures)
-    return {
-        "name": query.name,
-        "output": str(query.output),
-        "structures": [dataclasses.asdict(record) for record in result.structures],
-        "failed": result.failed,
-    }
+    structure_reports = [dataclasses.asdict(record) for record in result.structures]
+    report = {"name": query.name, "structures": structure_reports, "failed": result.failed}
+    write_report(report, query.output)
+    return {**report, "output": str(query.output)}
 
 
 def _none_fits(query: Query, result: Proposal) -> InputError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fseft.files import replace_whole
 from fseft.models.adapted_model import AdaptedModel, SizePrior, current_versions
 from fseft.quality.predicted_dice import Calibration
 from fseft.quality.sides import body_centre_x, side_flags
@@ -84,6 +86,14 @@ def report_path(output: Path) -> Path:
         if name.lower().endswith(suffix):
             return output.with_name(name[: -len(suffix)] + ".report.json")
     return output.with_name(output.stem + ".report.json")
+
+
+def write_report(report: Mapping[str, Any], output: Path) -> Path:
+    """Write a labelmap's report beside it, whole or not at all; returns where."""
+    path = report_path(output)
+    with replace_whole(path) as partial:
+        partial.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
 
 
 def _side_flags(model: AdaptedModel, result: Segmentation) -> dict[str, str]:

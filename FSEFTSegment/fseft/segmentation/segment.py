@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ import numpy as np
 from fseft.compute import Compute
 from fseft.features.source import FeatureSource
 from fseft.features.volume import FeatureVolume
-from fseft.files import replace_whole
 from fseft.models.adapted_model import AdaptedModel, SizePrior
 from fseft.quality.confidence import Confidence, ConfidenceTally
 from fseft.quality.typicality import unlike
@@ -24,7 +22,7 @@ from fseft.scan.scan import Scan
 from fseft.scan.writing import write_labelmap
 from fseft.segmentation.components import keep_largest
 from fseft.segmentation.predict import predict_labels
-from fseft.segmentation.report import make_report, report_path
+from fseft.segmentation.report import make_report, write_report
 from fseft.segmentation.scoring import Box
 from fseft.segmentation.volumes import StructureVolume, measure
 from fseft.transduction.apply import Refinement, refine_labels
@@ -177,9 +175,7 @@ def segment_files(
         write_labelmap(result.labels, scan.geometry, query.output, model.structures)
         clock.lap("writing")
         report = make_report(query.name, model, result, expected, clock.seconds)
-        path = report_path(query.output)
-        with replace_whole(path) as partial:
-            partial.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path = write_report(report, query.output)
         before = None if kept is None else {"output": str(kept)}
         reports.append({**report, "output": str(query.output), "report": str(path), "before": before})
     reporter.progress("scans", len(queries), len(queries))
