@@ -155,7 +155,8 @@ def test_without_a_labelmap_every_nth_slice_of_the_body() -> None:
     assert [entry.k for entry in advice.slices] == list(range(14, 90, 8))
     assert advice.direction == "S"
     assert advice.slices[0].position_mm == pytest.approx(-30 + 14 * 2.5)
-    assert "every 8th slice" in advice.advice
+    assert "every 8th slice of the body (20 mm)" in advice.advice
+    assert "every 3rd slice of the body (18 mm)" in advise_slices(grid(6.0), (10, 90)).advice
     assert advise_slices(grid(flip=True), (10, 90)).slices[0].position_mm == pytest.approx(-30 - 14 * 2.5)
     assert [entry.k for entry in advise_slices(grid(30.0), (0, 3)).slices] == [0, 1, 2]
 
