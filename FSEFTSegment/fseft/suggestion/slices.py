@@ -72,7 +72,8 @@ def advise_slices(
     if labels is None or not used.size:
         every = max(1, round(START_MM / spacing))
         chosen = list(range(min(body[0] + every // 2, body[1] - 1), body[1], every))
-        return _advice(geometry, chosen, [], f"Annotate every {_ordinal(every)} slice of the body ({every * spacing:.3g} mm).")
+        text = f"Annotate every {_ordinal(every)} slice of the body ({every * spacing:.3g} mm)."
+        return _advice(geometry, chosen, [], text)
     first, last = int(used[0]), int(used[-1])
     wanted = count or max(FEWEST, round((last - first) * spacing / START_MM) + 1)
     spread = _spread(first, last, wanted)
