@@ -33,7 +33,7 @@ def main() -> None:
     """Run every method; print and write the tables."""
     parser = benchmark_parser(__doc__)
     parser.add_argument("--methods", nargs="+", default=["linear-probe", "mlp-adapter", "spatial-adapter"])
-    parser.add_argument("--most", type=int, default=33, help="patients to read, those with most structures first")
+    parser.add_argument("--most", type=int, default=32, help="patients to read, those with most structures first")
     options = parser.parse_args()
     require_pool()
     use_threads()

@@ -22,7 +22,8 @@ from fseft.segmentation import predict
 from fseft.segmentation.components import keep_largest
 from fseft.segmentation.flags import flags_of, notes_of
 from fseft.segmentation.predict import predict_labels
-from fseft.segmentation.segment import Query, report_path, segment_files, segment_scan
+from fseft.segmentation.report import report_path
+from fseft.segmentation.segment import Query, segment_files, segment_scan
 from fseft.segmentation.volumes import StructureVolume, measure
 from test_adaptation import QUICK, write_cases
 from test_preprocessing import orientations, reorient
