@@ -10,6 +10,8 @@ from pathlib import Path
 
 def process_is_alive(pid: int) -> bool:
     """True while a process of that id runs."""
+    if pid <= 0:
+        return False  # a group of processes, not one
     if sys.platform == "win32":
         return _windows_process_is_alive(pid)
     try:

@@ -249,6 +249,7 @@ def test_kill_tree_spares_this_program_and_shrugs_at_the_dead():
     ended.wait()
     kill_tree(ended.pid)
     assert not process_is_alive(ended.pid)
+    assert not process_is_alive(0)
 
 
 def test_console_process_uses_the_documented_arguments(tmp_path):
