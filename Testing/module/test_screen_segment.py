@@ -274,3 +274,52 @@ def test_correct_and_export(screen, scene, models, monkeypatch, tmp_path, dialog
     assert [structure.name for structure in state.structures] == ["structure 1", "structure 2"]
     assert screen.support.annotator.is_open
     assert len(state.results) == 1
+
+
+def test_correcting_twice_in_a_hurry_takes_one_result_only(screen, scene, models):
+    ui, review = segmented(screen, scene, models), screen.review.ui
+    review.contentCombo.currentIndex = review.contentCombo.findData("selected")
+    review.contentCombo.activated.emit(review.contentCombo.currentIndex)
+    assert review.exportButton.toolTip == "Select a result in the table above."
+    ui.resultTable.setCurrentCell(3, 0)
+    assert review.exportButton.enabled
+    click(review.correctButton)
+    assert ui.resultTable.item(0, 0).text() == "new 2"
+    assert screen.segment.results.selected is None
+    assert ui.resultTable.selectedItems() == []
+    assert not review.correctButton.enabled
+    review.correctButton.clicked.emit()
+    assert len(screen.session.state.results) == 1
+
+
+def test_a_selected_result_stays_selected_where_rows_above_it_go(screen, scene, models):
+    ui = segmented(screen, scene, models)
+    ui.resultTable.setCurrentCell(8, 0)
+    first, second = screen.session.state.results
+    assert screen.segment.results.selected == second
+    screen.session.state.set_results((second,))
+    screen.session.notify("results")
+    assert screen.segment.results.selected == second
+    assert ui.resultTable.currentRow() == 3
+    assert first not in screen.session.state.results
+
+
+def test_a_result_takes_an_annotation_s_place_only_when_asked(screen, scene, models, dialogs):
+    ready_to_adapt(screen, scene)
+    ui = segmented(screen, scene, models)
+    click(ui.noScansButton)
+    ui.scanList.item(0).setCheckState(qt.Qt.Checked)
+    click(ui.segmentButton)
+    finish(screen)
+    state = screen.session.state
+    drawn = state.annotation(state.cases[0])
+    row = next(n for n, row in enumerate(screen.segment.results.rows) if row.text == "CT 0")
+    ui.resultTable.setCurrentCell(row, 0)
+    dialogs.answer = False
+    click(screen.review.ui.correctButton)
+    assert "“CT 0” is annotated already" in dialogs.questions[-1]
+    assert state.annotation(state.cases[0]) is drawn
+    dialogs.answer = True
+    click(screen.review.ui.correctButton)
+    assert state.annotation(state.cases[0]) is not drawn
+    assert drawn in screen.session.support.annotation_candidates()

@@ -99,17 +99,28 @@ class ResultTable:
         return self.rows[row].result if 0 <= row < len(self.rows) else None
 
     def refresh(self) -> None:
-        """Show the results as they stand."""
+        """Show the results as they stand; what was selected stays selected, wherever it is now, as long as it is there."""
+        before = self.table.currentRow()
+        chosen = self.rows[before] if 0 <= before < len(self.rows) else None
         self.rows = [row for result in self.session.state.results for row in self._rows_of(result)]
-        row = self.table.currentRow()
         with silenced(self.table):
             self.table.clearSpans()
             self.table.rowCount = len(self.rows)
             for position, content in enumerate(self.rows):
                 self._fill_row(position, content)
-            if 0 <= row < len(self.rows):
-                self.table.setCurrentCell(row, 0)
+            # By its number it would be another result's row once one above it is gone.
+            self.table.setCurrentCell(self._row_of(chosen), 0)
         self._fit()
+
+    def _row_of(self, chosen: _Row | None) -> int:
+        """Where a row is now, or its scan's first one; -1 when its result is gone."""
+        found = -1
+        for position, row in enumerate(self.rows if chosen is not None else ()):
+            if chosen is not None and row.result.key == chosen.result.key:
+                if (row.name, row.entry is None, row.is_note) == (chosen.name, chosen.entry is None, chosen.is_note):
+                    return position
+                found = position if found < 0 else found
+        return found
 
     def _fit(self) -> None:
         """Long words get more lines; the table is as high as its rows, within limits."""

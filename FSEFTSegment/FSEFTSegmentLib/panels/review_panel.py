@@ -71,18 +71,22 @@ class ReviewPanel:
             return
         none = _("There is no result yet: segment a scan first.")
         reason = "" if self.session.state.results else none
-        chosen = reason or ("" if self._result_to_correct() is not None else _("Select a result in the table above."))
+        chosen = reason or ("" if self.selected() is not None else _("Select a result in the table above."))
         set_reason(
             self.ui.correctButton, chosen, _("Make this result an annotation, correct it, and press Adapt again")
         )
         busy = _("An export is being written.") if self.runner.is_running else ""
-        set_reason(self.ui.exportButton, busy or ("" if self._items() else _("There is nothing to export yet.")))
+        if self.ui.contentCombo.itemData(self.ui.contentCombo.currentIndex) == "selected":
+            lacking = chosen
+        else:
+            lacking = _("There is nothing to export yet.")
+        set_reason(self.ui.exportButton, busy or ("" if self._items() else lacking))
         set_reason(self.ui.tableButton, busy or reason, _("Volumes, expected ranges, flags and notes of all results"))
 
     def correct(self) -> None:
-        """Make the selected result an annotation and open it."""
-        result = self._result_to_correct()
-        if result is not None:
+        """Make the selected result an annotation and open it, after asking where the scan has an annotation."""
+        result = self.selected()
+        if result is not None and self._may_replace_annotation(result):
             structures = self._structures_of(result)
             case = self.session.support.correct(result)
             known = {structure.canonical for structure in self.session.state.structures}
@@ -140,13 +144,21 @@ class ReviewPanel:
             rows += table_rows([loaded], result.model)
         return rows
 
-    def _result_to_correct(self) -> Result | None:
-        results = self.session.state.results
-        return self.selected() or (results[0] if len(results) == 1 else None)
+    def _may_replace_annotation(self, result: Result) -> bool:
+        state, volume = self.session.state, self.session.state.result_node(result, "scan")
+        for case, status in zip(state.cases, self.session.support.statuses(), strict=True):
+            if volume is not None and state.scan(case) is volume and status.annotated:
+                return confirm(
+                    _(
+                        "“{scan}” is annotated already. Use this result instead? The annotation there is stays in the "
+                        "scene: “Use existing annotation” takes it again."
+                    ).format(scan=volume.GetName())
+                )
+        return True
 
     def _chosen_results(self) -> list[Result]:
         if self.ui.contentCombo.itemData(self.ui.contentCombo.currentIndex) == "selected":
-            result = self._result_to_correct()
+            result = self.selected()
             return [result] if result is not None else []
         return list(self.session.state.results)
 
