@@ -23,8 +23,8 @@ from FSEFTSegmentLib.mrml.results import (
 from FSEFTSegmentLib.mrml.segments import (
     add_missing_segments,
     clear_terminology,
+    follow_structure,
     list_segments,
-    rename_segment,
     set_labels,
     structures_of_segmentation,
 )
@@ -108,7 +108,7 @@ class SupportSet:
         for case in self.state.cases:
             annotation = self.state.annotation(case)
             if annotation is not None:
-                rename_segment(annotation, old.name, new)
+                follow_structure(annotation, old, new)
                 if old.terminology and not new.terminology:
                     clear_terminology(annotation, new.name)
         self._set_structures(tuple(new if s.value == old.value else s for s in self.state.structures))

@@ -15,7 +15,8 @@ from FSEFTSegmentLib.mrml.results import (  # noqa: E402
 )
 from FSEFTSegmentLib.mrml.segments import (  # noqa: E402
     add_missing_segments,
-    rename_segment,
+    follow_structure,
+    list_segments,
     structures_of_segmentation,
 )
 from mrml_makers import (  # noqa: E402
@@ -43,6 +44,27 @@ def test_case_status_tells_what_is_missing(scene):
     assert case_status(add_volume(scene, random_ct((1, 9, 9))), node, items).problems[0].code == "scan-2d"
 
 
+def test_a_segment_that_is_spelled_otherwise_follows_its_structure(scene):
+    (liver,) = structures("liver")
+    node = add_segmentation(scene, blocks(values=(3,)), STRAIGHT, structures("Liver"))
+    assert follow_structure(node, liver, Structure("hepar", 3, (0, 1, 0)))
+    assert [info.name for info in list_segments(node)] == ["hepar"]
+
+
+def test_segments_that_do_not_count_are_told(scene):
+    items = structures("liver", "spleen")
+    node = add_segmentation(scene, blocks(values=(3, 6, 9, 12)), STRAIGHT, structures("liver", "spleen", "x", "y"))
+    volume, (*_, third, fourth) = add_volume(scene), list_segments(node)
+    node.GetSegmentation().GetSegment(third.id).SetName("Liver")
+    twice, foreign = case_status(volume, node, items).problems
+    assert (twice.code, foreign.code) == ("segment-twice", "segments-ignored")
+    assert twice.message == "More than one segment is called Liver: only the first counts."
+    assert foreign.message == "Not in the structure list: y."
+    node.GetSegmentation().RemoveSegment(third.id)
+    node.GetSegmentation().RemoveSegment(fourth.id)
+    assert case_status(volume, node, items).problems == ()
+
+
 def test_case_status_follows_changes(scene):
     items = structures("liver", "spleen")
     volume = add_volume(scene)
@@ -55,8 +77,8 @@ def test_case_status_follows_changes(scene):
     set_labels(node, blocks(values=(6,)), own_grid(volume), items)
     assert case_status(volume, node, items).annotated == ("spleen",)
     renamed = Structure("Milz", 6, (0, 1, 0))
-    assert rename_segment(node, "spleen", renamed)
-    assert not rename_segment(node, "spleen", renamed)
+    assert follow_structure(node, items[1], renamed)
+    assert not follow_structure(node, items[1], renamed)
     assert case_status(volume, node, (items[0], renamed)).annotated == ("Milz",)
 
 

@@ -47,7 +47,7 @@ class Annotation:
             for kept, lost, voxels in self.overlaps
         ]
         if self.ignored:
-            said.append(f"Not in the structure list, so left out: {', '.join(self.ignored)}.")
+            said.append(f"No structure takes these segments, so they are left out: {', '.join(self.ignored)}.")
         return said
 
 

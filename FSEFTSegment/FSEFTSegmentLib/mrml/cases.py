@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from fseft.errors import FseftError
-from fseft.structures import Structure
+from fseft.structures import Structure, canonical_name
 
 from FSEFTSegmentLib.mrml.grid import own_grid, world_transform
 from FSEFTSegmentLib.mrml.images import image_matrix
@@ -94,13 +94,7 @@ def case_status(
                 blocking=False,
             )
         )
-    if ignored:
-        names = ", ".join(ignored)
-        problems.append(
-            CaseProblem(
-                "segments-ignored", f"Not in the structure list: {names}.", "Add or rename them.", blocking=False
-            )
-        )
+    problems += _about_ignored(ignored, structures)
     problems.sort(key=lambda problem: not problem.blocking)
     return CaseStatus(
         tuple(s.name for s in structures if s.name in matched and matched[s.name].id in present),
@@ -109,6 +103,22 @@ def case_status(
         tuple(problems),
         slices,
     )
+
+
+def _about_ignored(names: Sequence[str], structures: tuple[Structure, ...]) -> list[CaseProblem]:
+    """What to say of segments that no structure takes: a name that stands twice, or one that is no structure's."""
+    known = {structure.canonical for structure in structures}
+    twice = list(dict.fromkeys(name for name in names if canonical_name(name) in known))
+    foreign = [name for name in names if canonical_name(name) not in known]
+    found = []
+    if twice:
+        message = f"More than one segment is called {', '.join(twice)}: only the first counts."
+        hint = "Join them, or rename or delete the one that is not meant."
+        found.append(CaseProblem("segment-twice", message, hint, blocking=False))
+    if foreign:
+        message = f"Not in the structure list: {', '.join(foreign)}."
+        found.append(CaseProblem("segments-ignored", message, "Add or rename them.", blocking=False))
+    return found
 
 
 def _drawn(segmentation: Any, volume: Any, infos: list[Any]) -> tuple[set[str], Slices, CaseProblem | None]:

@@ -104,13 +104,14 @@ def add_missing_segments(node: Any, structures: tuple[Structure, ...]) -> list[s
     return added
 
 
-def rename_segment(node: Any, old: str, structure: Structure) -> bool:
-    """Let the segment named ``old`` follow its structure's new name, colour and codes; False when there is none."""
-    for info in list_segments(node):
-        if info.name == old:
-            dress(node.GetSegmentation().GetSegment(info.id), structure)
-            return True
-    return False
+def follow_structure(node: Any, old: Structure, new: Structure) -> bool:
+    """Let the segment that stands for a structure follow its new name, colour and codes; False when there is none."""
+    # It may be spelled a little otherwise than the structure is.
+    info = match_segments(node, (old,))[0].get(old.name)
+    if info is None:
+        return False
+    dress(node.GetSegmentation().GetSegment(info.id), new)
+    return True
 
 
 def clear_terminology(node: Any, name: str) -> None:
