@@ -18,6 +18,7 @@ standins.with_properties(__name__)
 from FSEFTSegmentLib.activity import PHASES, Activity, Stage  # noqa: E402
 from FSEFTSegmentLib.jobs.job import Job, Progress  # noqa: E402
 from FSEFTSegmentLib.panels.card import card_html, methods_table_html, structure_rows  # noqa: E402
+from mrml_makers import add_volume, random_ct  # noqa: E402
 from screen_kit import VALIDATED, Entry, click, finish, ready_to_adapt, score, spin  # noqa: E402
 
 
@@ -47,6 +48,12 @@ def test_adapt_shows_progress_curve_and_card(screen, scene, models, dialogs):
     before = screen.session.activity("adapt")
     click(ui.adaptButton)
     assert screen.session.activity("adapt") is before
+
+
+def test_only_scans_that_are_annotated_are_counted(screen, scene):
+    ready_to_adapt(screen, scene)
+    screen.session.support.add_scans([add_volume(scene, random_ct(seed=9), name="not yet")])
+    assert screen.adapt.ui.adaptButton.toolTip == "Learn the structures from 2 annotated scan(s)"
 
 
 def test_a_bad_name_is_told_before(screen, scene):

@@ -149,13 +149,14 @@ class AdaptPanel:
             check.checked = automatic or bool(self.session.state.choice("validate", False))
 
     def _show_button(self) -> None:
-        name = self.ui.nameEdit.text.strip()
+        name, count = self.ui.nameEdit.text.strip(), 0
         if self.session.is_active("adapt"):
             # Asked at every step of a job: what there is to learn from is not looked at again.
             reason = self.session.adapt_reason()
         else:
             statuses = self.session.support.statuses()
-            self._show_method(sum(status.is_usable for status in statuses))
+            count = sum(status.is_usable for status in statuses)
+            self._show_method(count)
             reason = self.missing() or self.session.adapt_reason(statuses)
         if not reason and not name:
             reason = _("Give the model a name.")
@@ -163,7 +164,6 @@ class AdaptPanel:
             reason = library.name_problem(name)
         if not reason and not self.ui.backboneCombo.itemData(self.ui.backboneCombo.currentIndex):
             reason = _("Install a backbone first: press Manage.")
-        count = len(self.session.state.cases)
         set_reason(
             self.ui.adaptButton, reason, _("Learn the structures from {count} annotated scan(s)").format(count=count)
         )
