@@ -99,7 +99,7 @@ class ResultTable:
         return self.rows[row].result if 0 <= row < len(self.rows) else None
 
     def refresh(self) -> None:
-        """Show the results as they stand; what was selected stays selected, wherever it is now, as long as it is there."""
+        """Show the results as they stand; what was selected stays selected, wherever it is now."""
         before = self.table.currentRow()
         chosen = self.rows[before] if 0 <= before < len(self.rows) else None
         self.rows = [row for result in self.session.state.results for row in self._rows_of(result)]
