@@ -118,3 +118,11 @@ def test_an_annotation_with_gaps_is_told_from_a_whole_one(scene):
         assert found.slices.drawn == len(tuple(whole))
     empty = new_segmentation(scene, volume, "none")
     assert case_status(volume, empty, items).slices.drawn == 0
+
+
+def test_a_colour_image_has_no_twin_and_is_told(scene):
+    colours = add_volume(scene, np.zeros((9, 11, 13, 3), np.uint8), class_name="vtkMRMLVectorVolumeNode")
+    empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "no voxels")
+    first, second = add_volume(scene), add_volume(scene)
+    assert twins([colours, colours, empty, first, second]) == [(3, 4)]
+    assert case_status(colours, None, structures("liver")).problems[0].code == "scan-not-scalar"

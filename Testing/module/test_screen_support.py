@@ -116,6 +116,14 @@ def test_all_loaded_cts_leaves_other_images_out(screen, scene):
     assert screen.support.ui.caseTable.rowCount == 1
 
 
+def test_a_scan_that_looks_like_no_ct_is_told_before_it_is_annotated(screen, scene):
+    screen.session.support.add_structure("liver")
+    screen.session.support.add_scans([add_volume(scene, np.arange(900, dtype=np.int16).reshape(9, 10, 10))])
+    item = screen.support.ui.caseTable.item(0, 1)
+    assert item.text() == "The values do not look like Hounsfield units."
+    assert "Choose a CT that was not windowed" in item.toolTip()
+
+
 def test_an_editor_that_was_put_away_leaves_the_scene_alone(screen, scene):
     from FSEFTSegmentLib.mrml.results import new_segmentation
 

@@ -166,11 +166,13 @@ def twins(volumes: Sequence[Any]) -> list[tuple[int, int]]:
     first: dict[str, int] = {}
     pairs = []
     for position, volume in enumerate(volumes):
-        if volume is None or volume.GetImageData() is None:
+        if volume is None:
             continue
         try:
+            # Colour images too can be dragged in; what is no scan is told as that, and has no twin.
+            check_volume(volume)
             key = fingerprint(volume)
-        except (FseftError, AttributeError):
+        except FseftError:
             continue
         earlier = first.setdefault(key, position)
         if earlier != position and np.array_equal(voxels_of(volumes[earlier]), voxels_of(volume)):

@@ -51,7 +51,11 @@ def status_text(status: CaseStatus, sparse: bool = False) -> tuple[str, str, str
         return blocking[0].message, "\n".join(tips), WARNING_COLOR
     lacking = status.empty + status.missing
     if not status.annotated:
-        return _("not annotated yet"), "\n".join([_("Press Annotate, or use an existing annotation."), *tips]), ""
+        doubt = [problem.message for problem in status.problems if problem.code == "scan-not-ct"]
+        # Said before somebody draws in it for an hour.
+        text = doubt[0] if doubt else _("not annotated yet")
+        tip = "\n".join([_("Press Annotate, or use an existing annotation."), *tips])
+        return text, tip, ADVICE_COLOR if doubt else ""
     text = elided_names(status.annotated)
     if not lacking and len(status.annotated) > 2:
         text = _("all {count} structures").format(count=len(status.annotated))
