@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -58,6 +60,30 @@ PHASES = {
 #: The same where a kind of activity means something else by it.
 PHASES_OF = {("adapt", "registration"): "Registering the annotated scans to each other"}
 
+#: Names that the worker knows scans by, and the files that it reads them from.
+_NAME = re.compile(r"\b(scan|case) (\d+)\b")
+_FILE = re.compile(r"\b(support-)?(scan|case|annotation)(\d+)(?:\.seg)?\.nrrd\b")
+
+
+def names_in_job(scans: Sequence[Any], cases: Sequence[Any]) -> dict[str, str]:
+    """What the scene calls the nodes that a job knows as "scan 1", "case 2" and so on."""
+    nodes = (("scan", scans), ("case", cases))
+    return {f"{word} {number}": node.GetName() for word, found in nodes for number, node in enumerate(found, start=1)}
+
+
+def in_own_names(text: str, names: Mapping[str, str]) -> str:
+    """What the worker says, with the names of the scene instead of "scan 1", "case 2" and the files of these."""
+
+    def of_file(found: re.Match[str]) -> str:
+        word = "scan" if found[2] == "scan" and not found[1] else "case"
+        name = names.get(f"{word} {found[3]}")
+        if name is None:
+            return found[0]
+        return f"The annotation of “{name}”" if found[2] == "annotation" else f"“{name}”"
+
+    text = _FILE.sub(of_file, text)
+    return _NAME.sub(lambda found: f"“{names[found[0]]}”" if found[0] in names else found[0], text)
+
 
 @dataclass
 class Activity:
@@ -112,12 +138,12 @@ class Activity:
         if self.stage is Stage.CANCELLED:
             return "Cancelled; nothing was changed."
         if self.stage is Stage.FAILED:
-            return f"{self.failure.message} {self.failure.hint}" if self.failure else "It failed."
+            return self._in_own_names(f"{self.failure.message} {self.failure.hint}") if self.failure else "It failed."
         progress = self.job.progress if self.job else None
         if progress is None or not progress.phase:
             return "Starting…"
         words = PHASES_OF.get((self.kind, progress.phase)) or PHASES.get(progress.phase, progress.phase.capitalize())
-        text = f"{words} - {progress.detail}" if progress.detail else words
+        text = f"{words} - {self._in_own_names(progress.detail)}" if progress.detail else words
         return f"{text} - {time_left(progress.eta_s)}" if progress.eta_s is not None else text
 
     def log_text(self) -> str:
@@ -128,7 +154,10 @@ class Activity:
             lines += list(self.job.last_lines)
         if self.failure is not None:
             lines += [f"{self.failure.message} ({self.failure.code})", self.failure.hint, self.failure.details]
-        return "\n".join(line for line in lines if line)
+        return self._in_own_names("\n".join(line for line in lines if line))
+
+    def _in_own_names(self, text: str) -> str:
+        return in_own_names(text, self.job.context.get("names", {}) if self.job is not None else {})
 
 
 def time_left(seconds: float) -> str:

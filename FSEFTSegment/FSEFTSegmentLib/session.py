@@ -9,7 +9,7 @@ from typing import Any
 from fseft.errors import InputError
 
 from FSEFTSegmentLib.activities import Activities
-from FSEFTSegmentLib.activity import Activity
+from FSEFTSegmentLib.activity import Activity, names_in_job
 from FSEFTSegmentLib.adaptation import CaseNodes, adapt_parameters_steps, structure_entry, why_not_ready
 from FSEFTSegmentLib.drafts import Drafts
 from FSEFTSegmentLib.jobs.job import Job
@@ -92,7 +92,10 @@ class Session(Activities):
             self.activities["adapt"].warnings += warnings
             return parameters
 
-        return self._begin("adapt", f"Adapting {options['name']}", options, steps, {"case_names": names})
+        volumes = [case.volume for case in cases]
+        # Its files are called after scans, what it says after cases: both are the annotated scans.
+        context = {"case_names": names, "names": names_in_job(volumes, volumes)}
+        return self._begin("adapt", f"Adapting {options['name']}", options, steps, context)
 
     # Segment
 
@@ -129,7 +132,8 @@ class Session(Activities):
             return parameters
 
         count = f"{len(volumes)} scans" if len(volumes) > 1 else volumes[0].GetName()
-        context = {"written": written, "options": dict(options)}
+        names = names_in_job(volumes, [case.volume for case in refinement.cases])
+        context = {"written": written, "options": dict(options), "names": names}
         return self._begin("segment", f"Segmenting {count}", options, steps, context)
 
     def _refinement(self, mode: str, entries: Sequence[Mapping[str, Any]]) -> Refinement:
@@ -171,8 +175,13 @@ class Session(Activities):
             return parameters
 
         entries = options["structures"] if options["method"] == MODEL else [structure_entry(s) for s in structures]
-        names = {f"case {number}": case.volume.GetName() for number, case in enumerate(cases, start=1)}
-        context = {"written": written, "options": {**options, "structures": entries}, "case_names": names}
+        annotated = [case.volume for case in cases]
+        context = {
+            "written": written,
+            "options": {**options, "structures": entries},
+            "case_names": names_in_job([], annotated),
+            "names": names_in_job([volume], annotated),
+        }
         return self._begin("propose", f"Proposing for {volume.GetName()}", options, steps, context)
 
     def suggest(self, volumes: Sequence[Any], options: Mapping[str, Any]) -> Activity:
@@ -197,7 +206,8 @@ class Session(Activities):
 
         names = {f"scan {number}": volume for number, volume in enumerate(scans, start=1)}
         names |= {f"case {number}": volume for number, volume in enumerate(annotated, start=1)}
-        return self._begin("suggest", "Comparing the scans", options, steps, {"volumes": names})
+        context = {"volumes": names, "names": names_in_job(scans, annotated)}
+        return self._begin("suggest", "Comparing the scans", options, steps, context)
 
     def install_backbone(self, identifier: str, file: str = "") -> Activity:
         """Download a published backbone, or import it from a file; runs beside other jobs."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 from fseft.errors import FseftError
 from fseft.structures import Structure
 
+from FSEFTSegmentLib.activity import in_own_names
 from FSEFTSegmentLib.adaptation import structure_entry
 from FSEFTSegmentLib.mrml.volumes import check_volume, looks_like_ct, write_scan_steps
 from FSEFTSegmentLib.steps import Steps
-
-_NAME = re.compile(r"\b(?:scan|case) \d+\b")
 
 
 def can_be_suggested(volume: Any) -> bool:
@@ -80,8 +78,3 @@ def first_suggestion(result: Mapping[str, Any], volumes: Mapping[str, Any]) -> t
         why = str(result["limiting_structure"]["why"])
         sentences.append(why[:1].upper() + why[1:])
     return volume, in_own_names(" ".join(sentences), {name: node.GetName() for name, node in volumes.items()})
-
-
-def in_own_names(text: str, names: Mapping[str, str]) -> str:
-    """What the worker says, with the names of the scene instead of "scan 1" and "case 2"."""
-    return _NAME.sub(lambda found: f"“{names[found[0]]}”" if found[0] in names else found[0], text)

@@ -16,6 +16,8 @@ standins.with_properties(__name__)
 
 import qt  # noqa: E402
 import slicer  # noqa: E402
+from FSEFTSegmentLib.activity import Stage, in_own_names  # noqa: E402
+from FSEFTSegmentLib.jobs.protocol import Failure  # noqa: E402
 from FSEFTSegmentLib.panels import review_panel  # noqa: E402
 from FSEFTSegmentLib.panels.common import WARNING_COLOR  # noqa: E402
 from mrml_makers import add_volume, random_ct  # noqa: E402
@@ -191,6 +193,34 @@ def test_scans_of_the_support_set_are_not_ticked_by_themselves(screen, scene, mo
     models.append(Entry)
     screen.session.notify("models")
     assert screen.segment.ui.segmentButton.toolTip == "Tick at least one scan."
+
+
+def test_only_cts_are_ticked_by_themselves(screen, scene, models):
+    models.append(Entry)
+    add_volume(scene, name="CT")
+    add_volume(scene, random_ct((1, 20, 20)), name="overview")
+    add_volume(scene, abs(random_ct()), name="MR")
+    screen.session.notify("models")
+    screen.scene_changed()
+    assert [volume.GetName() for volume in screen.segment.chosen_volumes] == ["CT"]
+    click(screen.segment.ui.allScansButton)
+    assert len(screen.segment.chosen_volumes) == 3
+
+
+def test_a_failure_names_the_scan_as_the_scene_does(screen, scene, models):
+    segmented(screen, scene, models)
+    activity = screen.session.activity("segment")
+    activity.failure = Failure("scan-not-ct", "scan2.nrrd is no CT.", "Look at scan 1.", "support-scan9.nrrd")
+    activity.stage = Stage.FAILED
+    assert activity.describe() == "“new 2” is no CT. Look at “new 1”."
+    assert "“new 2” is no CT. (scan-not-ct)" in activity.log_text()
+    assert "support-scan9.nrrd" in activity.log_text()
+
+
+def test_files_of_a_job_are_told_apart():
+    names = {"scan 1": "new", "case 1": "old", "case 2": "older"}
+    said = in_own_names("scan1.nrrd, support-scan1.nrrd, support-annotation2.seg.nrrd, case1.nrrd, scan3.nrrd", names)
+    assert said == "“new”, “old”, The annotation of “older”, “old”, scan3.nrrd"
 
 
 def test_expected_volumes_are_edited_and_checked(screen, scene, models):

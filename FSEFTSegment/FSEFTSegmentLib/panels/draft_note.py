@@ -7,10 +7,10 @@ from html import escape
 
 from slicer.i18n import tr as _
 
+from FSEFTSegmentLib.activity import in_own_names
 from FSEFTSegmentLib.drafts import Draft, DraftLine
 from FSEFTSegmentLib.panels.card import DASH, millilitres, table_html, unbroken
 from FSEFTSegmentLib.panels.common import ADVICE_COLOR
-from FSEFTSegmentLib.suggestion import in_own_names
 
 
 def draft_html(draft: Draft, case_names: Mapping[str, str]) -> str:

@@ -26,6 +26,7 @@ from FSEFTSegmentLib.panels.priors_table import PriorsTable
 from FSEFTSegmentLib.panels.result_table import ResultTable
 from FSEFTSegmentLib.segmentation import NEEDS_SUPPORT
 from FSEFTSegmentLib.session import Session
+from FSEFTSegmentLib.suggestion import can_be_suggested
 
 REFINEMENTS = (
     ("off", "Off"),
@@ -152,7 +153,7 @@ class SegmentPanel:
         self.priors.show(self.models.get(self.chosen_model))
 
     def _fill_scans(self) -> None:
-        """Show the scene's scans; ticks stay as they are, but new scans get one and new support cases lose theirs."""
+        """Show the scene's scans; ticks stay as they are, but new CTs get one and new support cases lose theirs."""
         listing = self.ui.scanList
         ticked = {volume.GetID() for volume in self.chosen_volumes}
         known = {str(listing.item(row).data(qt.Qt.UserRole)) for row in range(listing.count)}
@@ -168,7 +169,8 @@ class SegmentPanel:
                 item.setToolTip(volume.GetName())
                 item.setData(qt.Qt.UserRole, identifier)
                 item.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
-                fresh = identifier not in known and identifier not in support
+                # An overview image or an MR of the same study would stop the CTs ticked with it.
+                fresh = identifier not in known and identifier not in support and can_be_suggested(volume)
                 item.setCheckState(qt.Qt.Checked if identifier in ticked or fresh else qt.Qt.Unchecked)
                 if identifier in support:
                     item.setToolTip(
