@@ -135,12 +135,13 @@ def version_line(version: ModelVersion) -> str:
 
 
 def renewed_card(card: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The card of the model last made, after the library changed: another version's, none when it is gone."""
+    """The card of the model last made, after the library changed: renamed, another version's, none when it is gone."""
     if not card:
         return card
     known = [entry for entry in models() if entry.description is not None]
-    if any((entry.description or {}).get("created") == card.get("created") for entry in known):
-        return card
+    same = [entry.name for entry in known if (entry.description or {}).get("created") == card.get("created")]
+    if same:
+        return {**card, "name": card.get("name") if card.get("name") in same else same[0]}
     return next((dict(entry.description or {}) for entry in known if entry.name == card.get("name")), None)
 
 

@@ -16,10 +16,11 @@ standins.install()
 standins.with_properties(__name__)
 
 from fseft.models.description import checksum_of  # noqa: E402
-from fseft.models.library import list_models  # noqa: E402
+from fseft.models.library import export_model, list_models  # noqa: E402
 from fseft.models.versions import list_versions  # noqa: E402
 from FSEFTSegmentLib import library  # noqa: E402
-from screen_kit import VALIDATED, click, finish, menu_texts  # noqa: E402
+from FSEFTSegmentLib.panels import library_dialog  # noqa: E402
+from screen_kit import VALIDATED, click, finish, menu_texts, ready_to_adapt, spin  # noqa: E402
 
 
 def write_model(folder, method, created):
@@ -115,4 +116,51 @@ def test_backbones_are_downloaded_imported_and_explained(screen, monkeypatch, di
     assert not dialog.import_button.enabled
     finish(screen)
     assert dialog.job_view.ui.phase.text == "Done."
+    dialog.dialog.accept()
+
+
+def test_the_cache_is_cleared_between_jobs_only(screen, scene, tmp_path, monkeypatch):
+    monkeypatch.setenv("FSEFT_CACHE", str(tmp_path / "cache"))
+    features = tmp_path / "cache" / "features"
+    features.mkdir(parents=True)
+    (features / "volume").write_bytes(bytes(1 << 20))
+    ready_to_adapt(screen, scene)
+    screen.show_storage()
+    dialog = screen._storage
+    assert dialog.clear_button.enabled
+    screen.session.state.choose("device", "slow")
+    screen.session.adapt({"name": "mine", "device": "slow"})
+    spin(lambda: screen.session.activity("adapt").stage.value == "running")
+    assert dialog.clear_button.toolTip == "A job is using it."
+    dialog.clear_cache()
+    assert features.is_dir()
+    screen.session.cancel("adapt")
+    finish(screen)
+    click(dialog.clear_button)
+    assert not features.exists()
+    assert dialog.clear_button.toolTip == "It is empty."
+    dialog.dialog.accept()
+
+
+def test_a_model_is_imported_under_another_name_and_shown_by_it(screen, tmp_path, monkeypatch, dialogs):
+    monkeypatch.setenv("FSEFT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(library, "models", list_models)
+    card = write_model(tmp_path / "home" / "models" / "mine", "spatial-adapter", "2026-02-02T10:00:00")
+    screen.session.state.choose("card", card)
+    export_model("mine", tmp_path / "mine.zip")
+    asked = []
+    monkeypatch.setattr(library_dialog, "ask_file_to_read", lambda *_: str(tmp_path / "mine.zip"))
+    monkeypatch.setattr(library_dialog, "ask_text", lambda _title, text, *_: asked.append(text) or "theirs")
+    screen.show_library()
+    dialog = screen._library
+    click(dialog.buttons["import"])
+    assert asked == ["The library already has a model 'mine'. Name for the imported one:"]
+    assert [entry.name for entry in dialog.entries] == ["mine", "theirs"]
+    dialog.table.setCurrentCell(1, 0)
+    assert "<b>theirs</b>" in dialog.details.text
+    dialog.delete_model()
+    dialog.rename_model()
+    assert [entry.name for entry in dialog.entries] == ["theirs"]
+    assert screen.session.state.choice("card", None)["name"] == "theirs"
+    assert dialogs.errors == []
     dialog.dialog.accept()

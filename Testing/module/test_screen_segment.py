@@ -217,6 +217,15 @@ def test_a_failure_names_the_scan_as_the_scene_does(screen, scene, models):
     assert "support-scan9.nrrd" in activity.log_text()
 
 
+def test_a_model_that_went_is_told_and_leaves_the_list(screen, scene, models, dialogs):
+    ui = segmented(screen, scene, models)
+    models.clear()
+    click(ui.segmentButton)
+    assert dialogs.errors[-1].startswith("The library has no model “mine” any more.")
+    assert ui.modelCombo.currentText == "none yet"
+    assert not ui.segmentButton.enabled
+
+
 def test_files_of_a_job_are_told_apart():
     names = {"scan 1": "new", "case 1": "old", "case 2": "older"}
     said = in_own_names("scan1.nrrd, support-scan1.nrrd, support-annotation2.seg.nrrd, case1.nrrd, scan3.nrrd", names)

@@ -8,6 +8,7 @@ from typing import Any
 
 import qt
 import slicer
+from fseft.errors import ModelError
 from fseft.models.library import export_model, import_model, remove_model
 from fseft.models.versions import ModelVersion, list_versions, roll_back
 from slicer.i18n import tr as _
@@ -111,7 +112,17 @@ class LibraryDialog:
         """Add a model from a file."""
         name = ask_file_to_read(_("Import a model"), _("Adapted models (*.zip)"))
         if name:
-            import_model(Path(name))
+            try:
+                import_model(Path(name))
+            except ModelError as problem:
+                if problem.code != "model-exists":
+                    raise
+                other = ask_text(
+                    _("Import a model"), _("{problem} Name for the imported one:").format(problem=problem.message)
+                ).strip()
+                if not other:
+                    return
+                import_model(Path(name), other)
             self._changed()
 
     def export_model(self) -> None:
@@ -175,4 +186,5 @@ class LibraryDialog:
         elif entry.description is None:
             self.details.text = entry.problem
         else:
-            self.details.text = card_html(entry.description, wide=True)
+            # The library goes by the folder's name; a model that was renamed keeps inside what it was made as.
+            self.details.text = card_html({**entry.description, "name": entry.name}, wide=True)

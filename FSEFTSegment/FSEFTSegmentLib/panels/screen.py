@@ -75,6 +75,8 @@ class Screen:
             self._storage.show_job()
         if self._storage is not None and topic == "models":
             self._storage.refresh()
+        if self._storage is not None and topic in self.session.activities:
+            self._storage.show_cache_button()
         if self.session.is_busy and not self.clock.active:
             self.clock.start()
 
@@ -99,6 +101,8 @@ class Screen:
         self.session.queue.tick()
         if not self.session.is_busy and not self.session.queue.is_busy:
             self.clock.stop()
+            if self._storage is not None:
+                self._storage.show_cache_button()
 
     def scene_changed(self) -> None:
         """Nodes came or went."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 import slicer
+from fseft.errors import InputError
 from slicer.i18n import tr as _
 
 from FSEFTSegmentLib import library
@@ -120,7 +121,14 @@ class SegmentPanel:
     def segment(self) -> None:
         """Start segmenting what is ticked."""
         self._remember()
-        state = self.session.state
+        state, model = self.session.state, self.chosen_model
+        if not library.model_exists(model):
+            self.session.notify("models")
+            raise InputError(
+                "model-missing",
+                _("The library has no model “{name}” any more.").format(name=model),
+                _("Choose another one, or import it again (Library)."),
+            )
         self.session.segment(
             self.chosen_volumes,
             {

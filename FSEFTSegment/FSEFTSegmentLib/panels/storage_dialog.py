@@ -44,6 +44,7 @@ class StorageDialog:
         self.session = session
         self._on_change = on_change
         self.choices: list[library.BackboneChoice] = []
+        self._size = 0.0
         self.dialog = qt.QDialog(slicer.util.mainWindow())
         self.dialog.windowTitle = _("Backbones and storage")
         self.dialog.minimumWidth, self.dialog.minimumHeight = 640, 400
@@ -100,15 +101,17 @@ class StorageDialog:
             texts = (choice.title or choice.id, state, str(choice.megabytes or "-"), choice.licence or "-")
             for column, text in enumerate(texts):
                 self.table.setItem(position, column, read_only_item(text, f"{text}\n{choice.source}"))
-        size = folder_megabytes(cache_home())
+        size = self._size = folder_megabytes(cache_home())
         self.cache_label.text = _(
             "Feature cache: {size:.0f} MB in {folder}. It makes work on known scans fast; clear it any time."
         ).format(size=size, folder=str(cache_home()))
-        set_reason(
-            self.clear_button,
-            _("A job is using it.") if self.session.queue.is_busy else "" if size > 0 else _("It is empty."),
-        )
+        self.show_cache_button()
         self._show_buttons()
+
+    def show_cache_button(self) -> None:
+        """A job began or ended: the cache is cleared between jobs only."""
+        busy = self.session.is_busy or self.session.queue.is_busy
+        set_reason(self.clear_button, _("A job is using it.") if busy else "" if self._size > 0 else _("It is empty."))
 
     def download_backbone(self) -> None:
         """Download the selected backbone, after telling its licence."""
@@ -145,9 +148,10 @@ class StorageDialog:
 
     def clear_cache(self) -> None:
         """Remove all feature volumes."""
-        if not self.session.queue.is_busy:
+        self.show_cache_button()
+        if self.clear_button.enabled:
             shutil.rmtree(cache_home(), ignore_errors=True)
-            self.refresh()
+        self.refresh()
 
     def _selected(self) -> library.BackboneChoice | None:
         row = self.table.currentRow()
