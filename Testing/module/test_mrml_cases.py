@@ -60,6 +60,8 @@ def test_segments_that_do_not_count_are_told(scene):
     assert (twice.code, foreign.code) == ("segment-twice", "segments-ignored")
     assert twice.message == "More than one segment is called Liver: only the first counts."
     assert foreign.message == "Not in the structure list: y."
+    add_missing_segments(node, structures("drawn nowhere"))
+    assert case_status(volume, node, items).problems == (twice, foreign)
     node.GetSegmentation().RemoveSegment(third.id)
     node.GetSegmentation().RemoveSegment(fourth.id)
     assert case_status(volume, node, items).problems == ()

@@ -199,3 +199,12 @@ def test_small_helpers():
     assert [millilitres(v) for v in (0.126, 12.34, 1234.5)] == ["0.13", "12.3", "1234"]
     assert thinned([1, 1, 3, 3], 2) == [1, 3]
     assert common.elided_names(("a", "b", "c", "d", "e")) == "a, b, c and 2 more"
+
+
+def test_a_long_name_does_not_widen_the_panel(screen):
+    width = screen.root.minimumSizeHint.width()
+    screen.session.support.add_structure("Lymph_node_station_" * 10)
+    screen.adapt.ui.adaptReason.text = screen.segment.ui.segmentReason.text = "Annotate it: " + "x" * 300
+    screen.adapt.ui.adaptReason.visible = screen.segment.ui.segmentReason.visible = True
+    standins.application().processEvents()
+    assert screen.root.minimumSizeHint.width() == width

@@ -124,6 +124,18 @@ def test_a_scan_that_looks_like_no_ct_is_told_before_it_is_annotated(screen, sce
     assert "Choose a CT that was not windowed" in item.toolTip()
 
 
+def test_structures_taken_out_leave_no_complaint_behind(screen, scene):
+    ready_to_adapt(screen, scene)
+    table = screen.support.ui.structureTable
+    table.setCurrentCell(1, 1)
+    click(screen.support.ui.removeStructureButton)
+    item = screen.support.ui.caseTable.item(0, 1)
+    assert item.text() == "structure 1"
+    assert "Not in the structure list: structure 2." in item.toolTip()
+    screen.session.support.add_structure("structure 3")
+    assert screen.support.ui.caseTable.item(0, 1).text() == "Not in the structure list: structure 2."
+
+
 def test_an_editor_that_was_put_away_leaves_the_scene_alone(screen, scene):
     from FSEFTSegmentLib.mrml.results import new_segmentation
 

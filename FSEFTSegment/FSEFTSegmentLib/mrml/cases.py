@@ -11,8 +11,8 @@ from fseft.errors import FseftError
 from fseft.structures import Structure, canonical_name
 
 from FSEFTSegmentLib.mrml.grid import own_grid, world_transform
-from FSEFTSegmentLib.mrml.images import image_matrix
-from FSEFTSegmentLib.mrml.segments import LABELMAP, layer_images, match_segments, values_present
+from FSEFTSegmentLib.mrml.images import image_matrix, is_empty_image
+from FSEFTSegmentLib.mrml.segments import LABELMAP, layer_images, list_segments, match_segments, values_present
 from FSEFTSegmentLib.mrml.slices import Slices, drawn_slices
 from FSEFTSegmentLib.mrml.volumes import check_volume, fingerprint, looks_like_ct, voxels_of
 
@@ -81,7 +81,11 @@ def case_status(
         problems.append(CaseProblem(problem.code, problem.message, problem.hint))
     if segmentation is None:
         return CaseStatus(missing=tuple(s.name for s in structures), problems=tuple(problems))
-    matched, ignored = match_segments(segmentation, structures)
+    matched, _ = match_segments(segmentation, structures)
+    taken = {info.id for info in matched.values()}
+    ignored = [
+        info.name for info in list_segments(segmentation) if info.id not in taken and _is_drawn(segmentation, info)
+    ]
     present, slices, elsewhere = _drawn(segmentation, volume, list(matched.values()))
     if elsewhere is not None:
         problems.append(elsewhere)
@@ -119,6 +123,14 @@ def _about_ignored(names: Sequence[str], structures: tuple[Structure, ...]) -> l
         message = f"Not in the structure list: {', '.join(foreign)}."
         found.append(CaseProblem("segments-ignored", message, "Add or rename them.", blocking=False))
     return found
+
+
+def _is_drawn(segmentation: Any, info: Any) -> bool:
+    """Whether a segment has voxels; one that has a surface only counts as drawn."""
+    image = segmentation.GetSegmentation().GetSegment(info.id).GetRepresentation(LABELMAP)
+    if image is None:
+        return not segmentation.GetSegmentation().ContainsRepresentation(LABELMAP)
+    return not is_empty_image(image) and info.value in values_present(image, {info.value})
 
 
 def _drawn(segmentation: Any, volume: Any, infos: list[Any]) -> tuple[set[str], Slices, CaseProblem | None]:

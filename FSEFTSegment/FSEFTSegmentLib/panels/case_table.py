@@ -68,9 +68,11 @@ def status_text(status: CaseStatus, sparse: bool = False) -> tuple[str, str, str
         )
     if sparse and status.slices.drawn:
         text = _("{slices} slices: {names}").format(slices=status.slices.drawn, names=text)
-    if status.problems:
+    # Other segments are no matter as long as every structure is there.
+    told = [problem for problem in status.problems if lacking or problem.code != "segments-ignored"]
+    if told:
         # What is wrong comes first: the column may not hold more.
-        return status.problems[0].message, "\n".join([*tips, ", ".join(status.annotated)]), ADVICE_COLOR
+        return told[0].message, "\n".join([*tips, ", ".join(status.annotated)]), ADVICE_COLOR
     return text, "\n".join([*tips, ", ".join(status.annotated)]), GOOD_COLOR
 
 

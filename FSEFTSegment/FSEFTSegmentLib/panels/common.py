@@ -48,7 +48,12 @@ def load_ui(name: str, host: Any | None = None) -> tuple[Any, Any]:
     root = slicer.util.loadUI(os.path.join(RESOURCES, "UI", name + ".ui"))
     if host is not None:
         host.layout().addWidget(root)
-    return root, Widgets(root)
+    widgets = Widgets(root)
+    for widget in vars(widgets).values():
+        if widget.inherits("QLabel") and widget.wordWrap:
+            # A long name without a space in a sentence must not make the whole panel as wide as itself.
+            widget.minimumWidth = 1
+    return root, widgets
 
 
 def make_timer(interval_ms: int, action: Callable[[], Any], once: bool = False) -> Any:
