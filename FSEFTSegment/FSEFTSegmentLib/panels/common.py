@@ -50,8 +50,9 @@ def load_ui(name: str, host: Any | None = None) -> tuple[Any, Any]:
         host.layout().addWidget(root)
     widgets = Widgets(root)
     for widget in vars(widgets).values():
-        if widget.inherits("QLabel") and widget.wordWrap:
-            # A long name without a space in a sentence must not make the whole panel as wide as itself.
+        if widget.inherits("QLabel") and widget.wordWrap and widget.textFormat != qt.Qt.RichText:
+            # A long name without a space in a sentence must not make the whole panel as wide as itself. Tables may:
+            # they would be cut.
             widget.minimumWidth = 1
     return root, widgets
 
