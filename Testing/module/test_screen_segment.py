@@ -331,6 +331,19 @@ def test_correcting_twice_in_a_hurry_takes_one_result_only(screen, scene, models
     assert len(screen.session.state.results) == 1
 
 
+def test_a_result_whose_scan_went_cannot_be_corrected(screen, scene, models):
+    ui = segmented(screen, scene, models)
+    ui.resultTable.setCurrentCell(0, 0)
+    assert screen.review.ui.correctButton.enabled
+    scene.RemoveNode(scene.GetFirstNodeByName("new 1"))
+    screen.scene_changed()
+    assert screen.review.ui.correctButton.toolTip == "The scan of this result is no longer in the scene."
+    content = screen.review.ui.contentCombo
+    content.currentIndex = content.findData("selected")
+    content.activated.emit(content.currentIndex)
+    assert not screen.review.ui.exportButton.enabled
+
+
 def test_a_selected_result_stays_selected_where_rows_above_it_go(screen, scene, models):
     ui = segmented(screen, scene, models)
     ui.resultTable.setCurrentCell(8, 0)

@@ -71,16 +71,14 @@ class ReviewPanel:
             return
         none = _("There is no result yet: segment a scan first.")
         reason = "" if self.session.state.results else none
-        chosen = reason or ("" if self.selected() is not None else _("Select a result in the table above."))
+        chosen = reason or self._against_selected()
         set_reason(
             self.ui.correctButton, chosen, _("Make this result an annotation, correct it, and press Adapt again")
         )
         busy = _("An export is being written.") if self.runner.is_running else ""
-        if self.ui.contentCombo.itemData(self.ui.contentCombo.currentIndex) == "selected":
-            lacking = chosen
-        else:
-            lacking = _("There is nothing to export yet.")
-        set_reason(self.ui.exportButton, busy or ("" if self._items() else lacking))
+        only_selected = self.ui.contentCombo.itemData(self.ui.contentCombo.currentIndex) == "selected"
+        lacking = "" if self._items() else (only_selected and chosen) or _("There is nothing to export yet.")
+        set_reason(self.ui.exportButton, busy or lacking)
         set_reason(self.ui.tableButton, busy or reason, _("Volumes, expected ranges, flags and notes of all results"))
 
     def correct(self) -> None:
@@ -143,6 +141,15 @@ class ReviewPanel:
             )
             rows += table_rows([loaded], result.model)
         return rows
+
+    def _against_selected(self) -> str:
+        """Why nothing can be done with the selected result, "" when something can."""
+        selected = self.selected()
+        if selected is None:
+            return _("Select a result in the table above.")
+        if self.session.state.result_node(selected, "scan") is None:
+            return _("The scan of this result is no longer in the scene.")
+        return ""
 
     def _may_replace_annotation(self, result: Result) -> bool:
         state, volume = self.session.state, self.session.state.result_node(result, "scan")
