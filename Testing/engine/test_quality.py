@@ -11,7 +11,7 @@ import pytest
 from conftest import make_scan
 from fseft.features.source import FeatureSource
 from fseft.quality.confidence import LOW_CONFIDENCE_FLAG, ConfidenceTally
-from fseft.quality.predicted_dice import Calibration, Pair
+from fseft.quality.predicted_dice import Calibration, Pair, PredictedDice
 from fseft.quality.sides import SWAPPED_FLAG, body_centre_x, side_flags, side_pairs
 from fseft.quality.typicality import DEFAULT_THRESHOLD, support_statistics, unlike
 
@@ -167,3 +167,10 @@ def test_noise_is_unlike_the_support_set(source: FeatureSource) -> None:
     assert math.isnan(unlike({}, support[0]))
     assert math.isnan(unlike({**single, "cases": [[0.0, 1.0]]}, support[0]))
     assert support_statistics([]) == {}
+
+
+def test_what_is_said_of_a_poor_result_is_the_figure_that_is_shown() -> None:
+    for value in (0.4951, 0.5548, 0.0749, 0.3):
+        shown = f"{round(value, 3):.2f}"
+        assert PredictedDice(value, 0.0, 1.0).flag == f"likely poor (predicted Dice {shown})"
+    assert PredictedDice(0.95, 0.9, 1.0).flag is None

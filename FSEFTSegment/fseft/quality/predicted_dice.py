@@ -50,7 +50,8 @@ class PredictedDice:
     @property
     def flag(self) -> str | None:
         """What to tell a person, None when there is nothing to tell."""
-        return f"likely poor (predicted Dice {self.value:.2f})" if self.value < POOR_DICE else None
+        # Reports keep three digits; said in two from there, so that the words never differ from the figure beside them.
+        return f"likely poor (predicted Dice {round(self.value, 3):.2f})" if self.value < POOR_DICE else None
 
 
 @dataclass(frozen=True)
