@@ -120,8 +120,8 @@ def test_a_scan_that_looks_like_no_ct_is_told_before_it_is_annotated(screen, sce
     screen.session.support.add_structure("liver")
     screen.session.support.add_scans([add_volume(scene, np.arange(900, dtype=np.int16).reshape(9, 10, 10))])
     item = screen.support.ui.caseTable.item(0, 1)
-    assert item.text() == "The values do not look like Hounsfield units."
-    assert "Choose a CT that was not windowed" in item.toolTip()
+    assert item.text() == "not a CT?"
+    assert "The values do not look like Hounsfield units. Choose a CT that was not windowed" in item.toolTip()
 
 
 def test_structures_taken_out_leave_no_complaint_behind(screen, scene):

@@ -38,6 +38,21 @@ def scan_volumes(scene: Any) -> list[Any]:
     ]
 
 
+#: What is wrong with a scan in few words: its sentence, which is in the tip, is longer than the column.
+IN_SHORT = {
+    "grid-not-orthogonal": "axes not at right angles",
+    "scan-2d": "too few slices",
+    "scan-empty": "no voxels",
+    "scan-not-ct": "not a CT?",
+    "scan-not-scalar": "colour or 4-D image",
+    "transform-not-linear": "warping transform",
+}
+
+
+def _in_short(problem: Any) -> str:
+    return _(IN_SHORT[problem.code]) if problem.code in IN_SHORT else str(problem.message)
+
+
 def status_text(status: CaseStatus, sparse: bool = False) -> tuple[str, str, str]:
     """How a case stands: text, tool tip and colour ("" for the default).
 
@@ -48,10 +63,10 @@ def status_text(status: CaseStatus, sparse: bool = False) -> tuple[str, str, str
     tips = [f"{problem.message} {problem.hint}" for problem in status.problems]
     blocking = [problem for problem in status.problems if problem.blocking]
     if blocking:
-        return blocking[0].message, "\n".join(tips), WARNING_COLOR
+        return _in_short(blocking[0]), "\n".join(tips), WARNING_COLOR
     lacking = status.empty + status.missing
     if not status.annotated:
-        doubt = [problem.message for problem in status.problems if problem.code == "scan-not-ct"]
+        doubt = [_in_short(problem) for problem in status.problems if problem.code == "scan-not-ct"]
         # Said before somebody draws in it for an hour.
         text = doubt[0] if doubt else _("not annotated yet")
         tip = "\n".join([_("Press Annotate, or use an existing annotation."), *tips])
@@ -72,7 +87,7 @@ def status_text(status: CaseStatus, sparse: bool = False) -> tuple[str, str, str
     told = [problem for problem in status.problems if lacking or problem.code != "segments-ignored"]
     if told:
         # What is wrong comes first: the column may not hold more.
-        return told[0].message, "\n".join([*tips, ", ".join(status.annotated)]), ADVICE_COLOR
+        return _in_short(told[0]), "\n".join([*tips, ", ".join(status.annotated)]), ADVICE_COLOR
     return text, "\n".join([*tips, ", ".join(status.annotated)]), GOOD_COLOR
 
 
