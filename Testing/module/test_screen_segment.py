@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -342,6 +343,15 @@ def test_a_result_whose_scan_went_cannot_be_corrected(screen, scene, models):
     content.currentIndex = content.findData("selected")
     content.activated.emit(content.currentIndex)
     assert not screen.review.ui.exportButton.enabled
+
+
+def test_results_of_two_models_are_told_apart(screen, scene, models):
+    ui = segmented(screen, scene, models)
+    state = screen.session.state
+    first, second = state.results
+    state.set_results((first, dataclasses.replace(second, model="other")))
+    screen.session.notify("results")
+    assert [ui.resultTable.item(row, 0).text() for row in (0, 5)] == ["new 1 - mine", "new 2 - other"]
 
 
 def test_a_selected_result_stays_selected_where_rows_above_it_go(screen, scene, models):

@@ -135,7 +135,11 @@ class ResultTable:
 
     def _rows_of(self, result: Result) -> list[_Row]:
         scan = self.session.state.result_node(result, "scan")
-        rows = [_Row(result, "", text=scan.GetName() if scan is not None else _("(removed)"))]
+        title = scan.GetName() if scan is not None else _("(removed)")
+        if len({other.model for other in self.session.state.results}) > 1:
+            # The same scan may stand here once for each model.
+            title = _("{scan} - {model}").format(scan=title, model=result.model)
+        rows = [_Row(result, "", text=title)]
         whole = tuple(flag_text(flag) for flag in result.report.get("flags", []))
         rows += [_Row(result, "", text=_marked(whole))] if whole else []
         for entry in result.report.get("structures", []):
