@@ -191,7 +191,8 @@ class FSEFTSegmentLogic(ScriptedLoadableModuleLogic):
             options: "refine" ("off", "default", "location", "paper"), "priors", "keep_largest", "device".
 
         Returns:
-            One :class:`FSEFTSegmentLib.segmentation.LoadedResult` per volume.
+            One :class:`FSEFTSegmentLib.segmentation.LoadedResult` per volume that could be used; the log names the
+            others.
 
         Raises:
             fseft.errors.FseftError: with what is wrong and what to do.

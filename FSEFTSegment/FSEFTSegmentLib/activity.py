@@ -97,6 +97,7 @@ class Activity:
         job: the worker's job, once there is one.
         failure: why it failed.
         warnings: sentences for the log.
+        lacking: what is missing although it finished, in a sentence or two; "" when all went well.
         result: what came out; depends on the kind.
     """
 
@@ -107,6 +108,7 @@ class Activity:
     job: Job | None = None
     failure: Failure | None = None
     warnings: list[str] = field(default_factory=list)
+    lacking: str = ""
     result: Any = None
 
     @property
@@ -134,7 +136,7 @@ class Activity:
         if self.stage is Stage.LOADING:
             return "Loading the results…"
         if self.stage is Stage.FINISHED:
-            return "Done."
+            return f"Done, but {self._in_own_names(self.lacking)}" if self.lacking else "Done."
         if self.stage is Stage.CANCELLED:
             return "Cancelled; nothing was changed."
         if self.stage is Stage.FAILED:

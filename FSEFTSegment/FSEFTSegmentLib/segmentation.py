@@ -126,14 +126,16 @@ def load_results_steps(
     structures: tuple[Structure, ...],
     model: str,
 ) -> Steps[list[LoadedResult]]:
-    """Load what the worker wrote; volumes removed in the meantime are left out.
+    """Load what the worker wrote; volumes removed in the meantime, and those it could not use, are left out.
 
     Raises:
         ScanError: "file-unreadable", "result-grid", "result-volume-changed".
     """
     loaded = []
-    for scan, report in zip(written, result["scans"], strict=False):
-        if not scene.IsNodePresent(scan.volume):
+    reports = {report["name"]: report for report in result["scans"]}
+    for number, scan in enumerate(written, start=1):
+        report = reports.get(f"scan {number}")
+        if report is None or not scene.IsNodePresent(scan.volume):
             continue
         identity = ResultIdentity(model, frame=scan.frame)
         node = yield from load_result_steps(scene, scan.volume, scan.output, scan.grid, structures, identity)
@@ -149,6 +151,15 @@ def load_results_steps(
         kept = {key: report[key] for key in ("structures", "flags", "model", "backbone") if key in report}
         loaded.append(LoadedResult(scan.volume, node, before, kept))
     return loaded
+
+
+def left_out_text(failed: Sequence[Mapping[str, Any]]) -> str:
+    """Which scans of a finished job could not be used and why, to follow "Done, but "; "" for none."""
+    if not failed:
+        return ""
+    names = ", ".join(str(entry["name"]) for entry in failed)
+    first = failed[0]
+    return f"{names} could not be segmented. {first['message']} {first['hint']}"
 
 
 def flag_text(flag: Any) -> str:

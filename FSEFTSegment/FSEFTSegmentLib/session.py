@@ -22,6 +22,7 @@ from FSEFTSegmentLib.segmentation import (
     LoadedResult,
     Refinement,
     WrittenScan,
+    left_out_text,
     load_results_steps,
     segment_parameters_steps,
 )
@@ -241,6 +242,7 @@ class Session(Activities):
 
     def _take(self, activity: Activity, job: Job, result: Any) -> None:
         if activity.kind == "segment":
+            activity.lacking = left_out_text((job.result or {}).get("left_out") or ())
             self._remember_results(job, result)
         elif activity.kind == "adapt":
             self._remember_model(job)

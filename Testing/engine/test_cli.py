@@ -67,6 +67,30 @@ def test_adapt_segment_evaluate_and_the_library(workplace: Workplace, capsys: py
     assert json.loads(capsys.readouterr().out)["name"] == "pair"
 
 
+def test_segment_goes_on_without_a_scan_that_is_none(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(adapt_arguments(workplace)) == 0
+    broken = workplace.folder / "broken.nii.gz"
+    broken.write_bytes(b"not a scan")
+    scans = [str(workplace.scans[2][0]), str(broken)]
+    output, page = workplace.folder / "results", workplace.folder / "page.html"
+    segment = ["--quiet", "segment", "pair"]
+    capsys.readouterr()
+    assert main([*segment, *reversed(scans), "--output", str(output), "--json", "--report", str(page)]) == 2
+    told = capsys.readouterr()
+    assert [entry["name"] for entry in json.loads(told.out)["left_out"]] == ["broken"]
+    assert "1 of 2 scans could not be used: broken." in told.err
+    assert "[scans-left-out]" in told.err
+    assert (output / "ct2.seg.nrrd").is_file()
+    assert "ct2" in page.read_text(encoding="utf-8")
+    assert "broken" not in page.read_text(encoding="utf-8")
+    assert main([*segment, scans[1], "--output", str(workplace.folder / "no.nii.gz")]) == 2
+    assert "[scans-left-out]" not in capsys.readouterr().err
+    propose = ["--quiet", "propose", "--model", "pair", "--output", str(workplace.folder / "drafts")]
+    assert main([*propose, "--scan", scans[1], "--scan", scans[0]]) == 2
+    assert "[scans-left-out]" in capsys.readouterr().err
+    assert (workplace.folder / "drafts" / "ct2.seg.nrrd").is_file()
+
+
 def test_adapt_leaves_the_comparison_with_the_atlas_to_the_job_unless_told_not_to(workplace: Workplace) -> None:
     arguments, parser = [*adapt_arguments(workplace), "--method", "auto"], build_parser()
     assert "atlas" not in adapt.job_parameters(parser.parse_args(arguments))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -221,6 +222,24 @@ def test_a_full_disk_is_told_before_it_is_written_to(
     assert path.stat().st_size == 1 << 20
     if hasattr(os, "posix_fallocate"):
         assert path.stat().st_blocks * 512 >= 1 << 20
+
+
+def test_a_cache_that_is_emptied_meanwhile_is_told_as_that(
+    source: FeatureSource, private_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = cache.extract_features
+
+    def emptied(*arguments: object) -> object:
+        volume = original(*arguments)
+        shutil.rmtree(private_folders / "features")
+        return volume
+
+    monkeypatch.setattr(cache, "extract_features", emptied)
+    with pytest.raises(ResourceError) as caught:
+        source.features(make_scan()[0])
+    assert "was emptied meanwhile" in caught.value.message
+    monkeypatch.undo()
+    source.features(make_scan()[0])
 
 
 def test_exhausted_memory_gives_way_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,17 @@ def test_the_job_writes_a_labelmap_and_how_it_came_about(tmp_path: Path) -> None
     assert json.loads((output.parent / "draft.report.json").read_text("utf-8"))["structures"] == report["structures"]
 
 
+def test_a_scan_that_cannot_be_used_is_left_out(tmp_path: Path) -> None:
+    cases = write_cases(tmp_path, (0, 1))
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(b"not a scan")
+    asked = parameters(cases[:1], cases[1].scan, tmp_path / "draft.nii.gz")
+    asked["scans"].insert(0, {"scan": str(broken), "output": str(tmp_path / "none.nii.gz"), "name": "broken"})
+    result = run_job(Job("propose", asked), SILENT)
+    assert [report["name"] for report in result["scans"]] == ["new"]
+    assert [entry["name"] for entry in result["left_out"]] == ["broken"]
+
+
 def test_the_job_says_when_nothing_fits(tmp_path: Path, abdomen: Phantom) -> None:
     cases = write_cases(tmp_path, (0,))
     noise = np.random.default_rng(0).integers(-1000, 1000, make_scan(0)[0].hounsfield.shape).astype(np.int16)

@@ -13,9 +13,11 @@ from conftest import CPU, STRUCTURES, make_scan
 from fseft.adaptation.adapt import adapt
 from fseft.adapters.initialisation import make_adapter
 from fseft.adapters.registry import find_method
+from fseft.errors import ScanError
 from fseft.features.source import FeatureSource
 from fseft.models.adapted_model import AdaptedModel, SizePrior
 from fseft.priors.from_support import prior_from_volumes
+from fseft.reporting import Reporter
 from fseft.scan.geometry import Geometry
 from fseft.scan.writing import write_scan
 from fseft.segmentation import predict
@@ -44,7 +46,7 @@ def test_labelmap_has_the_scans_grid_and_the_structures_values(
     write_scan(type(scan)(scan.hounsfield, geometry), tmp_path / "oblique.nrrd")
     for ending in (".nii.gz", ".seg.nrrd", ".nrrd", ".mha"):
         query = Query(tmp_path / "oblique.nrrd", tmp_path / f"out{ending}", "q")
-        report = segment_files([query], model, source)[0]
+        report = segment_files([query], model, source).reports[0]
         image = sitk.ReadImage(str(tmp_path / f"out{ending}"))
         assert Geometry.of_image(image).same_grid(geometry)
         array = sitk.GetArrayFromImage(image)
@@ -52,6 +54,35 @@ def test_labelmap_has_the_scans_grid_and_the_structures_values(
         for entry, structure in zip(report["structures"], STRUCTURES, strict=True):
             voxels = int((array == structure.value).sum())
             assert entry["volume_ml"] == pytest.approx(voxels * geometry.voxel_volume_ml, abs=1e-3)
+
+
+def test_a_scan_that_cannot_be_used_does_not_stop_the_others(
+    model: AdaptedModel, source: FeatureSource, tmp_path: Path
+) -> None:
+    for number in (0, 1, 2):
+        write_scan(make_scan(number)[0], tmp_path / f"ct{number}.nii.gz")
+    sitk.WriteImage(sitk.GetImageFromArray(np.full((20, 20, 20), 7, np.int16)), str(tmp_path / "ct1.nii.gz"))
+    queries = [Query(tmp_path / f"ct{n}.nii.gz", tmp_path / f"out{n}.nii.gz", f"scan {n}") for n in (0, 1, 2)]
+    heard = Heard()
+    batch = segment_files(queries, model, source, reporter=heard)
+    assert [report["name"] for report in batch.reports] == ["scan 0", "scan 2"]
+    assert [path.exists() for path in (query.output for query in queries)] == [True, False, True]
+    (left_out,) = batch.left_out.as_json()
+    assert (left_out["name"], left_out["code"]) == ("scan 1", "scan-constant")
+    assert any(level == "warning" and "scan 1 was left out" in text for text, level in heard.said)
+    with pytest.raises(ScanError) as caught:
+        segment_files(queries[1:2], model, source)
+    assert caught.value.code == "scan-constant"
+
+
+class Heard(Reporter):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str]] = []
+
+    def log(self, message: str, level: str = "info") -> None:
+        self.said.append((message, level))
 
 
 def test_report_tells_model_backbone_times_and_no_path(

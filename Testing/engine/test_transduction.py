@@ -202,7 +202,7 @@ def test_an_impossible_prior_is_refused_and_flagged(
     write_scan(scan, tmp_path / "query.nii.gz")
     query = Query(tmp_path / "query.nii.gz", tmp_path / "o.nii.gz", "q", before=tmp_path / "b.nii.gz")
     priors = {"ball": edited(0.9 * factor * true_ml, 1.1 * factor * true_ml)}
-    report = segment_files([query], model, source, priors, refining=DEFAULT)[0]
+    report = segment_files([query], model, source, priors, refining=DEFAULT).reports[0]
     entry = report["structures"][0]
     assert entry["refinement"]["action"] == "refused"
     assert any(flag.startswith("not refined") for flag in entry["flags"])

@@ -62,10 +62,14 @@ def outcome(value: int) -> dict:
 
 
 def segment(parameters: dict) -> dict:
-    reports = []
+    reports, left_out = [], []
     for entry in parameters["scans"]:
         image = sitk.ReadImage(entry["scan"])
         array = sitk.GetArrayFromImage(image)
+        if array.min() >= 0 and len(parameters["scans"]) > 1:
+            problem = {"code": "scan-not-ct", "message": f"{entry['name']} is not a CT.", "hint": "Choose the CT."}
+            left_out.append({"name": entry["name"], **problem})
+            continue
         # Two boxes far apart, so that the test knows what should come back.
         labels = np.zeros(array.shape, np.uint8)
         for position, value in enumerate((1, 2)):
@@ -98,7 +102,7 @@ def segment(parameters: dict) -> dict:
         reports.append(
             {"name": entry["name"], "output": entry["output"], "structures": structures, "flags": [], "before": before}
         )
-    return {"model": parameters["model"], "scans": reports}
+    return {"model": parameters["model"], "scans": reports, "left_out": left_out}
 
 
 def propose(parameters: dict) -> dict:

@@ -42,6 +42,8 @@ def test_case_status_tells_what_is_missing(scene):
     assert not case_status(None, node, items).is_usable
     assert case_status(add_volume(scene, np.abs(random_ct())), node, items).problems[0].code == "scan-not-ct"
     assert case_status(add_volume(scene, random_ct((1, 9, 9))), node, items).problems[0].code == "scan-2d"
+    gaps = np.full((9, 11, 13), np.nan, np.float32)
+    assert case_status(add_volume(scene, gaps), node, items).problems[0].code == "scan-not-finite"
 
 
 def test_a_segment_that_is_spelled_otherwise_follows_its_structure(scene):

@@ -204,8 +204,10 @@ def test_only_cts_are_ticked_by_themselves(screen, scene, models):
     screen.session.notify("models")
     screen.scene_changed()
     assert [volume.GetName() for volume in screen.segment.chosen_volumes] == ["CT"]
+    click(screen.segment.ui.noScansButton)
+    assert screen.segment.chosen_volumes == []
     click(screen.segment.ui.allScansButton)
-    assert len(screen.segment.chosen_volumes) == 3
+    assert [volume.GetName() for volume in screen.segment.chosen_volumes] == ["CT"]
 
 
 def test_a_failure_names_the_scan_as_the_scene_does(screen, scene, models):

@@ -17,7 +17,7 @@ from FSEFTSegmentLib.activity import Stage, time_left  # noqa: E402
 from FSEFTSegmentLib.jobs.processes import SubprocessProcess  # noqa: E402
 from FSEFTSegmentLib.jobs.queue import JobQueue  # noqa: E402
 from FSEFTSegmentLib.mrml.annotations import annotation_steps  # noqa: E402
-from FSEFTSegmentLib.mrml.results import nodes_of_class  # noqa: E402
+from FSEFTSegmentLib.mrml.results import nodes_of_class, structures_of_report  # noqa: E402
 from FSEFTSegmentLib.mrml.segments import list_segments, set_labels  # noqa: E402
 from FSEFTSegmentLib.presets import make_structure, preset_names, terminology_label  # noqa: E402
 from FSEFTSegmentLib.segmentation import table_rows  # noqa: E402
@@ -213,6 +213,22 @@ def test_a_scan_removed_meanwhile_is_left_out(session):
     spin(session)
     assert activity.stage is Stage.FINISHED
     assert [r.volume for r in activity.result] == [volumes[1]]
+
+
+def test_results_belong_to_their_scans_where_one_could_not_be_used(session):
+    volumes = [
+        add_volume(session.scene, np.abs(random_ct()), name="MR"),
+        add_volume(session.scene, random_ct((9, 11, 13), 1), name="first"),
+        add_volume(session.scene, random_ct((10, 12, 14), 2), name="second"),
+    ]
+    activity = session.segment(volumes, options())
+    spin(session)
+    assert activity.stage is Stage.FINISHED
+    assert [result.volume.GetName() for result in activity.result] == ["first", "second"]
+    known = structures_of_report(MODEL)
+    sizes = [run_steps(annotation_steps(r.segmentation, r.volume, known)).labels.shape for r in activity.result]
+    assert sizes == [(9, 11, 13), (10, 12, 14)]
+    assert activity.describe() == "Done, but “MR” could not be segmented. “MR” is not a CT. Choose the CT."
 
 
 def test_an_unusable_scan_fails_before_the_worker_starts(session, tmp_path):

@@ -14,7 +14,7 @@ from FSEFTSegmentLib.mrml.grid import own_grid, world_transform
 from FSEFTSegmentLib.mrml.images import image_matrix, is_empty_image
 from FSEFTSegmentLib.mrml.segments import LABELMAP, layer_images, list_segments, match_segments, values_present
 from FSEFTSegmentLib.mrml.slices import Slices, drawn_slices
-from FSEFTSegmentLib.mrml.volumes import check_volume, fingerprint, looks_like_ct, voxels_of
+from FSEFTSegmentLib.mrml.volumes import check_volume, fingerprint, has_gaps, looks_like_ct, voxels_of
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,15 @@ def case_status(
         return CaseStatus(problems=tuple(problems))
     try:
         check_volume(volume)
-        if not looks_like_ct(volume):
+        if has_gaps(volume):
+            problems.append(
+                CaseProblem(
+                    "scan-not-finite",
+                    "It holds voxels that are NaN or infinite.",
+                    "Replace them, for example by -1024 HU (air), or load the scan again.",
+                )
+            )
+        elif not looks_like_ct(volume):
             problems.append(
                 CaseProblem(
                     "scan-not-ct",

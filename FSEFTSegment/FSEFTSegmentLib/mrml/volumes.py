@@ -66,13 +66,22 @@ def looks_like_ct(volume: Any) -> bool:
 
     The engine looks at all voxels and has the last word; this is for the live status of the case table.
     """
-    voxels = voxels_of(volume)
-    sample = voxels.reshape(-1)[:: max(1, voxels.size // 20000)]
+    sample = _sample(volume)
     low, high = float(sample.min()), float(sample.max())
     if not np.isfinite([low, high]).all():
         return False
     # CT holds air or fat below zero and soft tissue above; MR and display volumes start at zero.
     return -5000 <= low < -20 and 20 < high <= 40000
+
+
+def has_gaps(volume: Any) -> bool:
+    """A quick look at the same voxels: is one of them no number?"""
+    return not np.isfinite(_sample(volume)).all()
+
+
+def _sample(volume: Any) -> np.ndarray:
+    voxels = voxels_of(volume)
+    return voxels.reshape(-1)[:: max(1, voxels.size // 20000)]
 
 
 def fingerprint(volume: Any) -> str:

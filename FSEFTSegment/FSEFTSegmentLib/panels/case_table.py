@@ -44,6 +44,7 @@ IN_SHORT = {
     "scan-2d": "too few slices",
     "scan-empty": "no voxels",
     "scan-not-ct": "not a CT?",
+    "scan-not-finite": "voxels without a number",
     "scan-not-scalar": "colour or 4-D image",
     "transform-not-linear": "warping transform",
 }

@@ -37,7 +37,8 @@ class JobView:
         if activity is None:
             return
         self.ui.phase.text = activity.describe()
-        color = {Stage.FAILED: WARNING_COLOR, Stage.FINISHED: GOOD_COLOR}.get(activity.stage, "")
+        finished = WARNING_COLOR if activity.lacking else GOOD_COLOR
+        color = {Stage.FAILED: WARNING_COLOR, Stage.FINISHED: finished}.get(activity.stage, "")
         self.ui.phase.styleSheet = f"color: {color}" if color else ""
         self.ui.bar.visible = activity.is_active
         # A bar that only runs to and fro says "something is happening" where nobody can count.

@@ -172,8 +172,11 @@ class ResultTable:
         )
         refined = refinement_of(row.entry)
         why = "\n".join([f"{texts[1]} ml", *([str(refined["why"])] if refined.get("why") else [])])
+        tips = {1: why}
+        if refined.get("action") == "refined" and texts[3] != "-":
+            tips[3] = _("{dice}\nPredicted for the result before refinement").format(dice=texts[3])
         for column, text in enumerate(texts):
-            item = read_only_item(text, why if column == 1 else text)
+            item = read_only_item(text, tips.get(column, text))
             if row.flags and column == 1:
                 item.setForeground(qt.QBrush(qt.QColor(WARNING_COLOR)))
             if column:

@@ -72,6 +72,7 @@ class SegmentPanel:
         self.ui.largestCheck.clicked.connect(lambda *_: self._remember())
         self.ui.scanList.itemChanged.connect(lambda *_: self._show_button())
         self.ui.priorsTable.cellChanged.connect(lambda *_: self._show_button())
+        self.ui.allScansButton.toolTip = _("Tick every CT")
         self.ui.allScansButton.clicked.connect(lambda *_: self._tick(True))
         self.ui.noScansButton.clicked.connect(lambda *_: self._tick(False))
         self.ui.priorsButton.clicked.connect(lambda *_: self._show_priors())
@@ -198,7 +199,10 @@ class SegmentPanel:
     def _tick(self, on: bool) -> None:
         with silenced(self.ui.scanList):
             for row in range(self.ui.scanList.count):
-                self.ui.scanList.item(row).setCheckState(qt.Qt.Checked if on else qt.Qt.Unchecked)
+                item = self.ui.scanList.item(row)
+                volume = self.session.scene.GetNodeByID(str(item.data(qt.Qt.UserRole)))
+                ticked = on and volume is not None and can_be_suggested(volume)
+                item.setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
         self._show_button()
 
     def _model_chosen(self) -> None:

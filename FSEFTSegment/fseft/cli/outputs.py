@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fseft.errors import InputError
 
 #: Endings of files that hold a scan or a labelmap.
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+
+
+def complain_of_left_out(result: Mapping[str, Any]) -> None:
+    """End a command that could not use all scans as one that failed, after it has told what it did.
+
+    Raises:
+        InputError: "scans-left-out".
+    """
+    names = [str(entry["name"]) for entry in result["left_out"]]
+    if names:
+        raise InputError(
+            "scans-left-out",
+            f"{len(names)} of {len(result['scans']) + len(names)} scans could not be used: {', '.join(names)}.",
+            "The results of the others are whole; the warnings tell what is wrong with these.",
+        )
 
 
 def check_replaced(output: Path, written: Sequence[Path], overwrite: bool, given: Sequence[Path]) -> None:

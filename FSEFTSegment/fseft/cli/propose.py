@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fseft.cli.outputs import check_replaced, is_single_output
+from fseft.cli.outputs import check_replaced, complain_of_left_out, is_single_output
 from fseft.cli.segment import scan_stem
 from fseft.cli.support_arguments import SUPPORT_SET, add_support_arguments
 from fseft.cli.tables import print_table
@@ -48,8 +49,13 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     result = run_job(Job("propose", job_parameters(options)), reporter)
     if options.json:
         print(json.dumps(result, indent=1))
-        return
-    for scan in result["scans"]:
+    else:
+        _print_proposals(result["scans"])
+    complain_of_left_out(result)
+
+
+def _print_proposals(scans: Sequence[dict[str, Any]]) -> None:
+    for scan in scans:
         print(f"\n{scan['name']} -> {scan['output']}")
         rows = []
         for entry in scan["structures"]:

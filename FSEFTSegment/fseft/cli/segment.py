@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fseft.cli.outputs import IMAGE_SUFFIXES, check_replaced, is_single_output
+from fseft.cli.outputs import IMAGE_SUFFIXES, check_replaced, complain_of_left_out, is_single_output
 from fseft.cli.tables import print_table
 from fseft.errors import InputError
 from fseft.reporting import Reporter
@@ -59,8 +60,13 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     result = run_job(Job("segment", job_parameters(options)), reporter)
     if options.json:
         print(json.dumps(result, indent=1))
-        return
-    for report in result["scans"]:
+    else:
+        _print_reports(result["scans"])
+    complain_of_left_out(result)
+
+
+def _print_reports(reports: Sequence[dict[str, Any]]) -> None:
+    for report in reports:
         rows = []
         for entry in report["structures"]:
             expected = "-" if entry["expected_ml"] is None else "{:.1f} - {:.1f}".format(*entry["expected_ml"])

@@ -30,6 +30,7 @@ from fseft.scan.scan import Scan
 FEATURES_VERSION = 1
 DEFAULT_LIMIT_BYTES = 20_000_000_000
 _META = "features.json"
+_NO_CACHE = "Free some space, or set FSEFT_CACHE to another folder, or to 'off' to do without."
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,7 @@ class FeatureCache:
             with replace_folder(self.folder / key) as partial:
                 _write(extract_features(network(), scan, compute, reporter, _allocator(partial)), partial)
         except ResourceError as problem:
-            if problem.code not in ("disk-full", "cannot-write"):
-                raise
-            full = problem.code == "disk-full"
-            raise ResourceError(
-                problem.code,
-                f"The features of {scan.name} could not be kept: "
-                + ("the disk of the feature cache is full." if full else f"{self.folder} cannot be written to."),
-                "Free some space, or set FSEFT_CACHE to another folder, or to 'off' to do without.",
-            ) from problem
+            raise self._cannot_keep(scan.name, problem) from problem
         self.shrink(keep=key)
         found = self._read(key)
         if found is None:
@@ -138,6 +131,18 @@ class FeatureCache:
             for child in self.folder.iterdir():
                 shutil.rmtree(child, ignore_errors=True)
         return freed
+
+    def _cannot_keep(self, name: str, problem: ResourceError) -> ResourceError:
+        """What is told when features could not be written."""
+        if problem.code not in ("disk-full", "cannot-write"):
+            return problem
+        if isinstance(problem.__cause__, FileNotFoundError) and self.folder.parent.is_dir():
+            why, hint = "the feature cache was emptied meanwhile.", "Start it again."
+        elif problem.code == "disk-full":
+            why, hint = "the disk of the feature cache is full.", _NO_CACHE
+        else:
+            why, hint = f"{self.folder} cannot be written to.", _NO_CACHE
+        return ResourceError(problem.code, f"The features of {name} could not be kept: {why}", hint)
 
     def _read(self, key: str) -> FeatureVolume | None:
         folder = self.folder / key

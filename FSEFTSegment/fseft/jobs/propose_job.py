@@ -4,8 +4,8 @@ Parameters: ``scans`` [{``scan``, ``output``, ``name``, ``series``}]; ``method``
 ``structures`` as in the job "adapt", or "model" with ``model`` name or folder; ``device``, for "model".
 
 Result: ``scans`` [{``name``, ``output``, ``structures`` [{``name``, ``votes``, ``of``, ``agreement``, ``volume_ml``}],
-``failed`` one sentence per case that could not be used}]. A model votes with nobody: ``votes``, ``of`` and
-``agreement`` are null then.
+``failed`` one sentence per case that could not be used}]; ``left_out`` as in the job "segment". A model votes with
+nobody: ``votes``, ``of`` and ``agreement`` are null then.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fseft.location.support import AtlasCase, Placed, load_atlas_cases
 from fseft.reporting import Reporter
 from fseft.scan.reading import read_scan
 from fseft.scan.writing import write_labelmap
+from fseft.segmentation.left_out import LeftOut
 from fseft.segmentation.report import write_report
 from fseft.segmentation.segment import Query
 from fseft.structures import Structure
@@ -36,7 +37,7 @@ def run_propose(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
 
     Raises:
         InputError: "method-unknown", "no-scans", "support-empty", "output-twice", "output-is-input"; "atlas-failed"
-            when no case registers to a scan, after the scans before it have been written.
+            when no case registers to any of the scans. Scans that cannot be used are left out.
     """
     parameters = Parameters(values)
     method = parameters.text("method", "atlas")
@@ -58,12 +59,15 @@ def run_propose(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         [*(query.scan for query in queries), *files_of(files)],
     )
     cases = load_atlas_cases(files, structures, reporter)
-    reports = []
+    reports, left_out = [], LeftOut(len(queries), reporter)
     for number, query in enumerate(queries):
         reporter.progress("scans", number, len(queries), query.name)
-        reports.append(_propose_one(query, cases, structures, reporter))
+        try:
+            reports.append(_propose_one(query, cases, structures, reporter))
+        except InputError as problem:
+            left_out.add(query.name, problem)
     reporter.progress("scans", len(queries), len(queries))
-    return {"scans": reports}
+    return {"scans": reports, "left_out": left_out.as_json()}
 
 
 def _propose_one(
@@ -96,11 +100,11 @@ def _none_fits(query: Query, result: Proposal) -> InputError:
 def _by_model(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     """Segment with an adapted model, reported in this job's words."""
     asked: dict[str, Any] = {name: value for name, value in values.items() if name in ("model", "scans", "device")}
-    scans = []
-    for report in run_segment(asked, reporter)["scans"]:
+    result, scans = run_segment(asked, reporter), []
+    for report in result["scans"]:
         structures = [
             {"name": entry["name"], "votes": None, "of": None, "agreement": None, "volume_ml": entry["volume_ml"]}
             for entry in report["structures"]
         ]
         scans.append({"name": report["name"], "output": report["output"], "structures": structures, "failed": []})
-    return {"scans": scans}
+    return {"scans": scans, "left_out": result["left_out"]}

@@ -5,6 +5,9 @@ write if refinement changed something}]; ``priors`` {structure: {``low_ml``, ``h
 {structure: {``preset``: true}} of :mod:`fseft.priors.presets`; ``report`` an HTML page to write, or null;
 ``keep_largest``; ``device``; ``refine`` "off"|"default"|"location"|"paper"; ``support`` {``cases``, ``structures``} as
 in the job "adapt": annotated scans that keep refinement honest, which "location" and "paper" need.
+
+Result: ``model``, its name; ``scans``, the reports; ``left_out`` [{``name``, ``code``, ``message``, ``hint``}], scans
+that could not be used. A job that can use none of its scans fails.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from fseft.transduction.ways import Refining
 
 
 def run_segment(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
-    """Run the job; returns one report per scan."""
+    """Run the job; returns one report per segmented scan, and which scans could not be used and why."""
     parameters = Parameters(values)
     folder = find_model(parameters.text("model"))
     queries = [read_query(entry) for entry in parameters.each("scans")]
@@ -47,11 +50,12 @@ def run_segment(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     model = load_model(folder, source.specification)
     priors = read_priors(parameters, model)
     refining = read_refining(parameters, model, source, reporter)
-    reports = segment_files(queries, model, source, priors, parameters.flag("keep_largest"), reporter, refining)
+    batch = segment_files(queries, model, source, priors, parameters.flag("keep_largest"), reporter, refining)
     if page is not None:
-        files = [(query.scan, query.series) for query in queries]
-        write_segment_report(Path(page), model.name, reports, files, model.structures, reporter)
-    return {"model": model.name, "scans": reports}
+        written = {report["output"] for report in batch.reports}
+        files = [(query.scan, query.series) for query in queries if str(query.output) in written]
+        write_segment_report(Path(page), model.name, batch.reports, files, model.structures, reporter)
+    return {"model": model.name, "scans": batch.reports, "left_out": batch.left_out.as_json()}
 
 
 def read_query(entry: Parameters) -> Query:

@@ -26,7 +26,10 @@ MAX_PICTURES = 20
 _FIRST = ("name", "volume_ml", "expected_ml", "predicted_dice")
 _HIDDEN = {"value", "centre_index", "flags", "notes", "cut_by_border"}
 _TITLES = {"name": "structure", "volume_ml": "ml", "expected_ml": "expected ml", "predicted_dice": "predicted Dice"}
-_INTERVALS = "Predicted Dice: what the result is expected to reach; nine of ten should lie in the range behind it."
+_INTERVALS = (
+    "Predicted Dice: what the result is expected to reach, before refinement if there was one; nine of ten should lie "
+    "in the range behind it."
+)
 _REFINED = "Refinement: the volume before and after it, and how much was added or taken away on the way."
 
 

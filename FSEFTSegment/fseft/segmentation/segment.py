@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fseft.compute import Compute
+from fseft.errors import ScanError
 from fseft.features.source import FeatureSource
 from fseft.features.volume import FeatureVolume
 from fseft.models.adapted_model import AdaptedModel, SizePrior
@@ -21,6 +22,7 @@ from fseft.scan.reading import read_scan
 from fseft.scan.scan import Scan
 from fseft.scan.writing import write_labelmap
 from fseft.segmentation.components import keep_largest
+from fseft.segmentation.left_out import LeftOut
 from fseft.segmentation.predict import predict_labels
 from fseft.segmentation.report import make_report, write_report
 from fseft.segmentation.scoring import Box
@@ -48,6 +50,19 @@ class Query:
     name: str
     series: str | None = None
     before: Path | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What became of several scans.
+
+    Attributes:
+        reports: of those that were segmented, in order, each with the paths "output", "report" and perhaps "before".
+        left_out: those that could not be used, and why.
+    """
+
+    reports: list[dict[str, Any]]
+    left_out: LeftOut
 
 
 @dataclass(frozen=True)
@@ -143,10 +158,11 @@ def segment_files(
     largest_component: bool = False,
     reporter: Reporter = SILENT,
     refining: Refining = OFF,
-) -> list[dict[str, Any]]:
+) -> Batch:
     """Segment scans from disk to labelmaps with a JSON report beside each.
 
-    A labelmap appears only when it is complete, its report right after it.
+    A labelmap appears only when it is complete, its report right after it. A scan that cannot be used does not keep
+    the others from being segmented.
 
     Args:
         queries: what to segment and where to write it.
@@ -157,29 +173,45 @@ def segment_files(
         reporter: hears phase "scans" besides those of :func:`segment_scan`.
         refining: whether and how to refine.
 
-    Returns:
-        The reports, one per query.
+    Raises:
+        ScanError: the first one's, when no scan could be used.
     """
     expected = {**model.priors, **(priors or {})}
-    reports = []
+    batch = Batch([], LeftOut(len(queries), reporter))
     for number, query in enumerate(queries):
         reporter.progress("scans", number, len(queries), query.name)
         clock = _Clock()
-        scan = read_scan(query.scan, series=query.series, name=query.name)
-        clock.lap("reading")
-        result = segment_scan(scan, model, source, largest_component, reporter, refining, expected)
+        try:
+            scan = read_scan(query.scan, series=query.series, name=query.name)
+            clock.lap("reading")
+            result = segment_scan(scan, model, source, largest_component, reporter, refining, expected)
+        except ScanError as problem:
+            batch.left_out.add(query.name, problem)
+            continue
         clock = _Clock({**clock.seconds, **result.seconds})
-        kept = query.before if result.before is not None else None
-        if kept is not None and result.before is not None:
-            write_labelmap(result.before, scan.geometry, kept, model.structures)
-        write_labelmap(result.labels, scan.geometry, query.output, model.structures)
-        clock.lap("writing")
-        report = make_report(query.name, model, result, expected, clock.seconds)
-        path = write_report(report, query.output)
-        before = None if kept is None else {"output": str(kept)}
-        reports.append({**report, "output": str(query.output), "report": str(path), "before": before})
+        batch.reports.append(_write(query, scan, model, result, expected, clock))
     reporter.progress("scans", len(queries), len(queries))
-    return reports
+    return batch
+
+
+def _write(
+    query: Query,
+    scan: Scan,
+    model: AdaptedModel,
+    result: Segmentation,
+    expected: Mapping[str, SizePrior],
+    clock: _Clock,
+) -> dict[str, Any]:
+    """Write a scan's labelmaps and its report; returns the report with where everything is."""
+    kept = query.before if result.before is not None else None
+    if kept is not None and result.before is not None:
+        write_labelmap(result.before, scan.geometry, kept, model.structures)
+    write_labelmap(result.labels, scan.geometry, query.output, model.structures)
+    clock.lap("writing")
+    report = make_report(query.name, model, result, expected, clock.seconds)
+    path = write_report(report, query.output)
+    before = None if kept is None else {"output": str(kept)}
+    return {**report, "output": str(query.output), "report": str(path), "before": before}
 
 
 class _Clock:
