@@ -178,6 +178,35 @@ def train(
     return curve
 
 
+def learn(
+    support: Sequence[Case],
+    structures: Sequence[Structure],
+    specification: BackboneSpecification,
+    settings: PretrainingSettings,
+    seed: int,
+    report: str,
+) -> tuple[Backbone, Adapter, list[dict[str, float]], float]:
+    """Train a new network on a support set; returns it, its head, the losses and the processor time in seconds."""
+    torch.manual_seed(seed)
+    network = build_network(specification).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    head = make_adapter(find_method("linear-probe"), specification, structures)
+    crops = Crops(support, structures, settings, seed)
+    clock = time.process_time()
+    curve = train(network, head, crops, settings, report)
+    network.requires_grad_(False)
+    return network, head, curve, time.process_time() - clock
+
+
+def settings_of(options: argparse.Namespace) -> PretrainingSettings:
+    """Pretraining's settings with the budget of a support set."""
+    return PretrainingSettings(
+        minutes=None if options.steps else options.minutes,
+        steps=options.steps,
+        warmup_steps=20,
+        learning_rate=options.learning_rate,
+    )
+
+
 def mean_of(recent: Sequence[tuple[float, float]], step: int) -> dict[str, float]:
     """Mean loss and mean Dice loss of the last steps."""
     loss, dice = np.nanmean(recent, axis=0)
@@ -189,12 +218,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     use_threads()
     compute = replace(choose_compute("cpu"), half=None)
     specification = replace(load_specification(find_backbone("fseft-mini")), classes=())
-    settings = PretrainingSettings(
-        minutes=None if options.steps else options.minutes,
-        steps=options.steps,
-        warmup_steps=20,
-        learning_rate=options.learning_rate,
-    )
+    settings = settings_of(options)
     structures = all_structures()
     cases = [
         make_case(*pair, structures, specification) for pair in read_pool(structures, options.queries + options.pool)
@@ -211,14 +235,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             if is_done(rows, method, k, seed):
                 continue
             ((_, support),) = supports(pool, k, [seed])
-            torch.manual_seed(seed)
-            network = build_network(specification).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-            head = make_adapter(find_method("linear-probe"), specification, structures)
-            crops = Crops(support, structures, settings, seed)
-            clock = time.process_time()
-            curve = train(network, head, crops, settings, f"k={k} seed={seed}")
-            seconds = time.process_time() - clock
-            network.requires_grad_(False)
+            network, head, curve, seconds = learn(
+                support, structures, specification, settings, seed, f"k={k} seed={seed}"
+            )
             scores = []
             for query in queries:
                 labels = predict_labels(head, extract_features(network, query.scan, compute), compute)

@@ -111,6 +111,16 @@ def test_support_set_from_a_folder(workplace: Workplace, capsys: pytest.CaptureF
     assert result["shots"] == 2
 
 
+def test_files_may_follow_options() -> None:
+    parser = build_parser()
+    options = parser.parse_args(["segment", "organs", "--output", "results", "a.nii.gz", "--largest", "b.nii.gz"])
+    assert (options.model, [path.name for path in options.scans]) == ("organs", ["a.nii.gz", "b.nii.gz"])
+    assert options.largest
+    assert parser.parse_args(["--quiet", "models", "show", "organs"]).quiet
+    with pytest.raises(SystemExit):
+        parser.parse_args(["segment", "--output", "results"])
+
+
 def test_errors_are_two_lines_without_traceback(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["segment", "nowhere", str(workplace.scans[0][0]), "--output", "x.nii.gz"]) == 2
     error = capsys.readouterr().err

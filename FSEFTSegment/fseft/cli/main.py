@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import fseft
 from fseft.cli import (
@@ -62,6 +62,18 @@ Research use only; not a medical device."""
 
 class _Parser(argparse.ArgumentParser):
     """Complains about arguments as about everything else: what is wrong, what to do, a code."""
+
+    _takes_mixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Files may stand before and after options: ``segment model --output results scan`` is what people type."""
+        if self._subparsers is not None or self._takes_mixed:
+            return super().parse_known_args(args, namespace)
+        self._takes_mixed = True  # argparse comes back here to do it
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._takes_mixed = False
 
     def error(self, message: str) -> NoReturn:
         sentence = message[:1].upper() + message[1:].rstrip(".")

@@ -29,7 +29,7 @@ _PRIOR = re.compile(r"^(?P<name>.+)=(?P<low>[\d.]+)\.\.(?P<high>[\d.]+?)\s*(ml)?
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("model", help="name in the library, or a model folder")
-    parser.add_argument("scans", nargs="*", type=Path, help="scan files or DICOM folders")
+    parser.add_argument("scans", nargs="*", type=Path, default=[], help="scan files or DICOM folders")
     parser.add_argument("--folder", type=Path, help="segment every scan in this folder")
     parser.add_argument("--series", help="DICOM series (UID or number), where a folder holds several")
     parser.add_argument("--output", type=Path, required=True, help="a labelmap file for one scan, else a folder")

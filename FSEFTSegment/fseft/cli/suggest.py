@@ -24,7 +24,9 @@ Examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("scans", nargs="*", type=Path, help="scan files or DICOM folders without annotation")
+    parser.add_argument(
+        "scans", nargs="*", type=Path, default=[], help="scan files or DICOM folders without annotation"
+    )
     parser.add_argument("--folder", type=Path, help="every scan in this folder; annotated ones are left out")
     parser.add_argument("--annotated", nargs="+", type=Path, default=[], metavar="SCAN", help="scans with annotation")
     parser.add_argument("--model", help="adapted model whose uncertainty counts: a name in the library, or a folder")
