@@ -1,11 +1,14 @@
 """The baseline without a backbone: the bundled network with random weights, trained on the k annotated scans alone.
 
     python Testing/benchmarks/from_scratch.py --shots 1 5 --seeds 0 --queries 4 --pool 6 --minutes 6
+    python Testing/benchmarks/from_scratch.py --start bundled --learning-rate 1e-3 --steps 600  # fine-tuning
+    python Testing/benchmarks/from_scratch.py --start frozen --learning-rate 5e-3 --steps 500  # other views, every step
 
 Support sets, queries and scoring are those of ``few_shot_pool.py``. Preprocessing, crop size, augmentation, optimiser
 and schedule are those of pretraining, the loss is that of the adapters (Dice and cross-entropy over all structures at
 once). Every model has the same budget, processor time of one core in which it also makes its crops, or steps; the state
-of the loss at the end says whether that was enough.
+of the loss at the end says whether that was enough. ``--start`` begins with the bundled weights instead, which are
+trained on, or left as they are under a linear head that sees new views at every step.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from fseft.adapters.registry import find_method
 from fseft.backbones.library import find_backbone
 from fseft.backbones.networks import Backbone, build_network
 from fseft.backbones.specification import BackboneSpecification
-from fseft.backbones.weights import load_specification
+from fseft.backbones.weights import load_backbone, load_specification
 from fseft.compute import choose_compute, use_threads
 from fseft.features.extraction import extract_features
 from fseft.preprocessing.grid import make_grid
@@ -53,6 +56,8 @@ from torch import Tensor, nn
 
 #: Steps that one reported loss is the mean of.
 REPORTED_STEPS = 20
+#: What training begins with, and what its row is called.
+STARTS = {"random": "from scratch", "bundled": "fine-tuned", "frozen": "linear head, new views at every step"}
 
 
 @dataclass
@@ -143,7 +148,7 @@ class Crops:
 
 
 def train(
-    network: Backbone, head: Adapter, crops: Crops, settings: PretrainingSettings, report: str
+    network: Backbone | Frozen, head: Adapter, crops: Crops, settings: PretrainingSettings, report: str
 ) -> list[dict[str, float]]:
     """Train network and head together until steps or processor time are used up; returns the means of the loss."""
     both = nn.ModuleList([network, head])
@@ -178,6 +183,19 @@ def train(
     return curve
 
 
+class Frozen(nn.Module):
+    """Features of a network that training leaves as it is."""
+
+    def __init__(self, network: Backbone) -> None:
+        super().__init__()
+        self._network = [network.eval()]  # in a list: none of its parameters are this module's
+
+    @torch.no_grad()
+    def features(self, windows: Tensor) -> list[Tensor]:
+        """As the network's."""
+        return self._network[0].features(windows)
+
+
 def learn(
     support: Sequence[Case],
     structures: Sequence[Structure],
@@ -185,15 +203,17 @@ def learn(
     settings: PretrainingSettings,
     seed: int,
     report: str,
+    start: str = "random",
 ) -> tuple[Backbone, Adapter, list[dict[str, float]], float]:
-    """Train a new network on a support set; returns it, its head, the losses and the processor time in seconds."""
+    """Train a network on a support set; returns it, its head, the losses and the processor time in seconds."""
     torch.manual_seed(seed)
-    network = build_network(specification).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = build_network(specification) if start == "random" else load_backbone(find_backbone("fseft-mini"))
+    network = network.to(memory_format=torch.channels_last_3d).requires_grad_(start != "frozen")  # type: ignore[call-overload]
     head = make_adapter(find_method("linear-probe"), specification, structures)
     crops = Crops(support, structures, settings, seed)
     clock = time.process_time()
-    curve = train(network, head, crops, settings, report)
-    network.requires_grad_(False)
+    curve = train(Frozen(network) if start == "frozen" else network, head, crops, settings, report)
+    network.requires_grad_(False).eval()
     return network, head, curve, time.process_time() - clock
 
 
@@ -229,7 +249,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "structures": [s.name for s in structures],
     }
     result["rows"] = rows = rows_so_far("from_scratch", result, options.output)
-    method = "from scratch, " + (f"{options.steps} steps" if options.steps else f"{options.minutes:g} min")
+    budget = f"{options.steps} steps" if options.steps else f"{options.minutes:g} min"
+    method = f"{STARTS[options.start]}, {budget}"
     for seed in options.seeds:
         for k in options.shots:
             if is_done(rows, method, k, seed):
@@ -259,6 +280,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--minutes", type=float, default=6.0, help="processor time of each model")
     parser.add_argument("--steps", type=int, help="a budget of steps instead, for cores that are not quiet")
+    parser.add_argument("--start", choices=list(STARTS), default="random")
     parser.add_argument("--learning-rate", type=float, default=PretrainingSettings().learning_rate)
     options = parser.parse_args()
     require_pool()
