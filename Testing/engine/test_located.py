@@ -21,11 +21,12 @@ from fseft.reporting import SILENT, Reporter
 from fseft.scan.annotation import Annotation
 from fseft.scan.geometry import Geometry
 from fseft.scan.scan import Scan
+from fseft.segmentation.report import make_report
 from fseft.segmentation.scoring import score_volume, whole
 from fseft.segmentation.segment import Segmentation, segment_scan
 from fseft.structures import Structure
 from fseft.transduction import located
-from fseft.transduction.say import USUAL_LEAD, Lead, leads_of, say_of
+from fseft.transduction.say import UNRECOGNISED_SAY, USUAL_LEAD, Lead, is_unrecognised, leads_of, say_of
 from fseft.transduction.ways import Refining
 from location_makers import dice, identity
 from scipy.spatial.transform import Rotation
@@ -190,7 +191,27 @@ def test_the_say_follows_the_votes_and_what_leave_one_out_tells() -> None:
     leads = [say_of(3, Lead(dice, 5)) for dice in (-0.9, 0.0, 0.1, 0.2, 0.9)]
     assert leads[:2] == [0.5, 0.5], "an adapter that is ahead leaves the location its say"
     assert 0.5 < leads[2] < leads[3] < leads[4] < 0.85
+    assert say_of(1, unrecognised=True) == say_of(3, unrecognised=True) == UNRECOGNISED_SAY
+    assert say_of(20, unrecognised=True) == say_of(20) > UNRECOGNISED_SAY
+    assert [is_unrecognised(found, 100.0) for found in (0, 9, 11, 300)] == [True, True, False, False]
     assert 0.5 < say_of(3, Lead(0.2, 2)) < say_of(3, Lead(0.2, 10)), "few cases say little"
+
+
+def test_what_the_model_does_not_recognise_is_carried_over_and_said_to_be(
+    model: AdaptedModel, source: FeatureSource, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scan, labels = make_scan(3)
+    aligned(monkeypatch, scan, [case_of(scan, labels)])
+    blind = shy(model, 30.0)
+    result = refined(blind, source, scan, [case_of(scan, labels)])
+    assert result.before is not None
+    assert not result.before.any()
+    report = make_report("new", blind, result, {}, {})
+    for position, value in enumerate((1, 4)):
+        assert dice(result.labels == value, labels == value) > 0.95
+        assert any("carried over from the annotated scans" in flag for flag in report["structures"][position]["flags"])
+    seen = make_report("new", model, refined(model, source, scan, [case_of(scan, labels)]), {}, {})
+    assert not any("carried over" in flag for entry in seen["structures"] for flag in entry["flags"])
 
 
 def test_leads_are_of_the_models_method_and_whole_cases() -> None:

@@ -51,6 +51,8 @@ def make_report(
         flags += [flag for flag in (trust if size.voxels else None, sides.get(structure.name)) if flag]
         if outcome is not None and outcome.action == "refused":
             flags.append(f"not refined: {outcome.why}")
+        if outcome is not None and outcome.doubt:
+            flags.append(outcome.doubt)
         structures.append(
             {
                 "name": structure.name,

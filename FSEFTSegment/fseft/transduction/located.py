@@ -2,8 +2,9 @@
 
 Where a structure lies and how large it is *in this scan* come from the carried annotations, what it looks like comes
 from the adapter. Both are averaged, and a structure that stays smaller than it was carried takes further voxels in
-order of that average. Nothing is trained. The published size prior knows one volume for every scan; the carried one
-counts only what this scan shows, so an organ that the scan cuts is not grown to a whole one.
+order of that average. What the adapter does not recognise at all is carried over, and said to be. Nothing is trained.
+The published size prior knows one volume for every scan; the carried one counts only what this scan shows, so an organ
+that the scan cuts is not grown to a whole one.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ from fseft.segmentation.scoring import Box, score_blocks
 from fseft.segmentation.volumes import StructureVolume
 from fseft.structures import Structure
 from fseft.transduction.plan import Outcome
-from fseft.transduction.say import Lead, say_of
+from fseft.transduction.say import Lead, is_unrecognised, say_of
 
 #: The average that a voxel needs however small the structure is.
 LEAST_AVERAGE = 0.2
 
 _NOT_ALIGNED = "No annotated scan could be brought into line with this one."
+_UNRECOGNISED = "the model found almost none of it: it is carried over from the annotated scans"
 _NOT_SHOWN = "The annotated scans that could be brought into line show it nowhere in this scan."
 
 
@@ -45,6 +47,7 @@ class _Placed:
     position: int
     carried: Carried
     say: float
+    unrecognised: bool
     scan_box: ScanBox
     network_box: Box
     probabilities: np.ndarray
@@ -99,7 +102,9 @@ def refine_by_location(
             volume = sizes[position].volume_ml
             outcomes[position] = Outcome("refused", _NOT_SHOWN, volume, volume)
         else:
-            outcomes[position] = Outcome("refined", "", sizes[position].volume_ml, sizes[position].volume_ml)
+            doubt = _UNRECOGNISED if found.unrecognised else ""
+            volume = sizes[position].volume_ml
+            outcomes[position] = Outcome("refined", "", volume, volume, doubt=doubt)
             placed.append(found)
     _fill(placed, adapter, features, compute, reporter)
     return _decide(placed, labels, features, reporter), outcomes
@@ -125,7 +130,9 @@ def _place(
     box = union(boxes)
     network = network_box(features, box, max(strides))
     probabilities = np.zeros([e - b for b, e in network], dtype=np.float16)
-    return _Placed(position, carried, say_of(carried.votes, lead), box, network, probabilities)
+    unrecognised = is_unrecognised(size.voxels, carried.expected_voxels)
+    say = say_of(carried.votes, lead, unrecognised)
+    return _Placed(position, carried, say, unrecognised, box, network, probabilities)
 
 
 def network_box(features: FeatureVolume, box: ScanBox, stride: int) -> Box:

@@ -39,6 +39,7 @@ class Outcome:
         before_ml, after_ml: volumes on the scan's grid.
         changed_ml: volume of the voxels that joined or left the structure.
         centre_index: (x, y, z) scan index of the centre of what changed, or None.
+        doubt: why a person should look at the refined structure, for the report's flags; "" for no reason.
     """
 
     action: str
@@ -47,6 +48,7 @@ class Outcome:
     after_ml: float
     changed_ml: float = 0.0
     centre_index: tuple[float, float, float] | None = None
+    doubt: str = ""
 
 
 def acting_range(prior: SizePrior) -> tuple[float, float]:

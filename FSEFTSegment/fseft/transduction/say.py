@@ -19,8 +19,13 @@ USUAL_LEAD = 0.07
 SLOPE = 16.0
 #: Held-out cases that count as much as the assumption of the usual lead: few cases say little.
 SHRINKAGE = 5.0
-#: Largest change of the log odds: the adapter is never silenced.
+#: Largest change of the log odds: an adapter that finds the structure is never silenced.
 MOST = 1.5
+#: An adapter that finds less than this part of the volume that was carried has not recognised the structure, as when
+#: it was learnt in another contrast phase: what it says of single voxels is worth little.
+UNRECOGNISED_SHARE = 0.1
+#: The say of the carried annotations then, at least.
+UNRECOGNISED_SAY = 0.8
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,22 @@ def leads_of(validation: Mapping[str, Any], method: str) -> dict[str, Lead]:
     return leads
 
 
-def say_of(votes: int, lead: Lead | None = None) -> float:
+def is_unrecognised(found_voxels: float, carried_voxels: float) -> bool:
+    """Whether the adapter found hardly anything of a structure that the annotated scans show in this one."""
+    return found_voxels < UNRECOGNISED_SHARE * carried_voxels
+
+
+def say_of(votes: int, lead: Lead | None = None, unrecognised: bool = False) -> float:
     """The carried annotations' share in the average, 0..1; the adapter has the rest.
 
     Args:
         votes: cases that carry the structure into this scan, at least one.
         lead: what leave-one-out tells; without it the say follows from the votes alone.
+        unrecognised: see :func:`is_unrecognised`.
     """
     odds = votes / CASES_LIKE_ADAPTER
     if lead is not None:
         change = SLOPE * max(0.0, lead.dice - USUAL_LEAD) * lead.cases / (lead.cases + SHRINKAGE)
         odds *= math.exp(MOST * math.tanh(change / MOST))
-    return odds / (1.0 + odds)
+    say = odds / (1.0 + odds)
+    return max(say, UNRECOGNISED_SAY) if unrecognised else say
