@@ -50,7 +50,7 @@ result = sitk.GetImageFromArray(labels)
 result.CopyInformation(image)
 sitk.WriteImage(result, p["scans"][0]["output"], True)
 names = [{"name": f"organ {n}", "value": n, "volume_ml": 1.0} for n in range(1, 11)]
-print(json.dumps({"event": "result", "result": {"scans": [{"structures": names}]}}))
+print(json.dumps({"event": "result", "result": {"scans": [{"name": "scan 1", "structures": names}]}}))
 """
 
 

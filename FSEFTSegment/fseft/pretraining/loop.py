@@ -204,7 +204,9 @@ class Trainer:
         self.average.update(self.network.backbone, self.progress.step)
         self.progress.step += 1
         self._count(batch)
-        return {name: value.detach() for name, value in losses.items()}
+        # A step that was left out had no gradient to speak of: the log stays a number.
+        told = norm.detach().nan_to_num(0.0, 0.0, 0.0)
+        return {**{name: value.detach() for name, value in losses.items()}, "gradient": told}
 
     def _count(self, batch: Batch) -> None:
         seen = (batch.positive & (batch.weights > 0)[..., None] & batch.known[:, None]).sum(dim=(0, 1))
