@@ -257,7 +257,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 continue
             ((_, support),) = supports(pool, k, [seed])
             network, head, curve, seconds = learn(
-                support, structures, specification, settings, seed, f"k={k} seed={seed}"
+                support, structures, specification, settings, seed, f"k={k} seed={seed}", options.start
             )
             scores = []
             for query in queries:
