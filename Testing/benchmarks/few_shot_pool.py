@@ -84,9 +84,14 @@ def load_pool(
     """Cases that support sets are drawn from, and queries, in the order of :func:`read_pool`; features cached."""
     cases = []
     for scan, annotation in read_pool(structures, pool + queries):
-        support = make_support_case(scan.name, source.features(scan), annotation, structures)
-        cases.append(Case(scan.name, scan, annotation, support, AtlasCase(Placed.of_scan(scan), annotation)))
+        cases.append(make_case(scan, annotation, structures, source))
     return cases[:pool], cases[pool:]
+
+
+def make_case(scan: Scan, annotation: Annotation, structures: Sequence[Structure], source: FeatureSource) -> Case:
+    """A patient with features, ready to be learnt from and registered."""
+    support = make_support_case(scan.name, source.features(scan), annotation, structures)
+    return Case(scan.name, scan, annotation, support, AtlasCase(Placed.of_scan(scan), annotation))
 
 
 def supports(pool: list[AnyCase], shots: int, seeds: Sequence[int]) -> Iterator[tuple[int, list[AnyCase]]]:

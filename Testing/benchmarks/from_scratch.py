@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from few_shot_pool import (  # puts the engine on the path
+    Annotated,
     all_structures,
     benchmark_parser,
     mean_dice,
@@ -39,7 +40,7 @@ from fseft.backbones.library import find_backbone
 from fseft.backbones.networks import Backbone, build_network
 from fseft.backbones.specification import BackboneSpecification
 from fseft.backbones.weights import load_backbone, load_specification
-from fseft.compute import choose_compute, use_threads
+from fseft.compute import Compute, choose_compute, use_threads
 from fseft.features.extraction import extract_features
 from fseft.preprocessing.grid import make_grid
 from fseft.preprocessing.intensity import AIR_HU, window
@@ -217,6 +218,17 @@ def learn(
     return network, head, curve, time.process_time() - clock
 
 
+def score_queries(
+    network: Backbone, head: Adapter, queries: Sequence[Annotated], structures: Sequence[Structure], compute: Compute
+) -> list[dict[str, tuple[float, float]]]:
+    """Scores of what a trained network and its head make of each query."""
+    scores = []
+    for query in queries:
+        labels = predict_labels(head, extract_features(network, query.scan, compute), compute)
+        scores.append(score(query, labels, structures))
+    return scores
+
+
 def settings_of(options: argparse.Namespace) -> PretrainingSettings:
     """Pretraining's settings with the budget of a support set."""
     return PretrainingSettings(
@@ -259,10 +271,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             network, head, curve, seconds = learn(
                 support, structures, specification, settings, seed, f"k={k} seed={seed}", options.start
             )
-            scores = []
-            for query in queries:
-                labels = predict_labels(head, extract_features(network, query.scan, compute), compute)
-                scores.append(score(query, labels, structures))
+            scores = score_queries(network, head, queries, structures, compute)
             row = {"method": method, "shots": k, "seed": seed, "seconds": seconds, "curve": curve, "scores": scores}
             rows.append(row)
             print(

@@ -31,6 +31,7 @@ from few_shot_pool import (  # puts the engine on the path
     all_structures,
     benchmark_parser,
     load_pool,
+    make_case,
     mean_dice,
     require_pool,
     score,
@@ -39,17 +40,14 @@ from few_shot_pool import (  # puts the engine on the path
 )
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
-from fseft.adaptation.support import make_support_case
 from fseft.adapters.initialisation import pretrained_row
 from fseft.adapters.registry import METHODS
 from fseft.backbones.library import find_backbone
 from fseft.compute import Compute, choose_compute, use_threads
-from fseft.features.extraction import extract_features
 from fseft.features.source import FeatureSource
 from fseft.location.atlas import propose
-from fseft.location.support import AtlasCase, Placed
 from fseft.reporting import Reporter
-from fseft.scan.annotation import Annotation, read_annotation
+from fseft.scan.annotation import read_annotation
 from fseft.scan.reading import read_scan
 from fseft.segmentation.predict import predict_labels
 from fseft.structures import Structure, canonical_name, number_structures
@@ -86,15 +84,7 @@ def load_case(folder: Path, name: str, structures: Sequence[Structure], source: 
         table[structure.value] = next(s.value for s in structures if s.name == structure.name)
     there = {structure.name for structure in read.structures}
     annotation = replace(read, labels=table[read.labels], structures=tuple(s for s in structures if s.name in there))
-    return make_case(scan.name, scan, annotation, structures, source)
-
-
-def make_case(
-    name: str, scan: Any, annotation: Annotation, structures: Sequence[Structure], source: FeatureSource
-) -> Case:
-    """As the benchmarks of the pool have it."""
-    support = make_support_case(name, source.features(scan), annotation, structures)
-    return Case(name, scan, annotation, support, AtlasCase(Placed.of_scan(scan), annotation))
+    return make_case(scan, annotation, structures, source)
 
 
 def torso(source: FeatureSource, options: argparse.Namespace) -> Task:
@@ -188,11 +178,8 @@ def by_training(
     cases = [from_scratch.make_case(case.scan, case.annotation, task.structures, specification) for case in support]
     settings = from_scratch.settings_of(options)
     network, head, _, _ = from_scratch.learn(cases, task.structures, specification, settings, seed, what)
-    compute, scores = Compute(torch.device("cpu"), None), []
-    for query in queries:
-        labels = predict_labels(head, extract_features(network, query.scan, compute), compute)
-        scores.append(score(query, labels, task.structures))
-    yield what, scores
+    compute = Compute(torch.device("cpu"), None)
+    yield what, from_scratch.score_queries(network, head, queries, task.structures, compute)
 
 
 def main() -> None:
