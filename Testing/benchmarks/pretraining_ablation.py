@@ -60,6 +60,7 @@ ARMS: dict[str, Arm] = {
     "contrast": Arm("and tissue, place, coordinates, dense contrast", {"contrast_weight": 0.1}),
     "boundary": Arm("and tissue, place, coordinates, boundary distance", {"boundary_weight": 1.0}),
     "template": Arm("and tissue, place, coordinates by registration", template="pt_112"),
+    "phase": Arm("and tissue, place, coordinates, other contrast phases", {"augmentation": {"phase": 0.5}}),
     "shapes": Arm("and tissue, place, coordinates, label shapes", shapes=True),
 }
 

@@ -123,10 +123,13 @@ def test_appearance_changes_and_stays_finite() -> None:
 
 def test_point_weights_undo_the_surplus_of_labelled_voxels() -> None:
     labels = torch.zeros(16, 16, 16, dtype=torch.long)
-    labels[:4, :4, :4] = 1
+    labels[:4, :4, :4], labels[8:, 8:, 8:] = 1, 4
     points, weights = draw_points(labels, 20000, 5000, np.random.default_rng(0))
-    share = float(weights[labels.reshape(-1)[points] > 0].sum() / weights.sum())
-    assert share == pytest.approx(64 / 4096, rel=0.15)
+    drawn = labels.reshape(-1)[points]
+    for value, size in ((1, 64), (4, 512)):
+        assert float(weights[drawn == value].sum() / weights.sum()) == pytest.approx(size / 4096, rel=0.15)
+        # Beside what falls there by chance, a small structure gets as many voxels as a large one.
+        assert int((drawn == value).sum()) == pytest.approx(2500 + 20000 * size / 4096, rel=0.1)
     _, plain = draw_points(torch.zeros_like(labels), 100, 50, np.random.default_rng(0))
     assert plain.tolist() == [1.0] * 150
 

@@ -23,13 +23,14 @@ from fseft.pretraining.losses import pretraining_loss
 from fseft.pretraining.preparation import Pool
 from fseft.pretraining.sampling import Batch, CropSampler, stream
 from fseft.pretraining.schedule import WeightAverage, fraction_done, freeze_normalisation, learning_rate
-from fseft.pretraining.settings import PretrainingSettings
+from fseft.pretraining.settings import COARSEST_STRIDE, PretrainingSettings
 from fseft.pretraining.warm_start import start_from_backbone
 from fseft.reporting import SILENT, Reporter
 
 PHASE = "pretraining"
 CHECKPOINT_FOLDER = "checkpoint"
 _STOPPED = -1.0
+_NARROWEST = 3  # voxels
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self.half = training_precision(compute)
+        self.half = training_precision(compute, settings.crop)
         self.scaler = _gradient_scaler(processes.device, self.half is torch.float16)
         self.average = WeightAverage(self.network.backbone, settings.average)
         self.progress = Progress(positives=[0] * len(pool.classes))
@@ -254,13 +255,18 @@ class _Means:
         return {name: float(self._processes.mean(value)) / steps for name, value in sums.items()}
 
 
-def training_precision(compute: Compute) -> torch.dtype | None:
-    """bfloat16 or float16 where the device is fast at it; bfloat16 first, since it needs no scaling of gradients."""
+def training_precision(compute: Compute, crop: int) -> torch.dtype | None:
+    """bfloat16 or float16 where the device is fast at it; bfloat16 first, since it needs no scaling of gradients.
+
+    Not on a CPU where the coarsest level of a crop is less than ``_NARROWEST`` voxels wide: oneDNN (seen with torch
+    2.13) returns garbage as the bfloat16 gradient of 3x3x3 weights on volumes two voxels wide, on processors with AVX-512
+    but without AMX. Three voxels and more are right, and so is single precision.
+    """
     if compute.device.type == "cuda":
         # Ampere and later multiply bfloat16 in hardware; older ones emulate it.
         native = torch.cuda.get_device_capability(compute.device)[0] >= 8
         return torch.bfloat16 if native else torch.float16
-    return compute.half if compute.device.type == "cpu" else None
+    return compute.half if compute.device.type == "cpu" and crop // COARSEST_STRIDE >= _NARROWEST else None
 
 
 def _gradient_scaler(device: torch.device, enabled: bool) -> torch.amp.GradScaler:

@@ -16,6 +16,7 @@ from fseft.pretraining.augmentation import draw_cut, draw_placement, resample_cr
 from fseft.pretraining.boundary import boundary_distances
 from fseft.pretraining.cases import CaseArrays, PreparedCase, open_case
 from fseft.pretraining.preparation import Pool
+from fseft.pretraining.recolouring import recolour
 from fseft.pretraining.settings import PretrainingSettings
 from fseft.pretraining.targets import (
     ClassTable,
@@ -111,6 +112,8 @@ class CropSampler:
         settings = self._settings
         placement = draw_placement(self._centre(arrays, generator), settings.augmentation, generator)
         volume, labels, positions = resample_crop(arrays.hounsfield, arrays.labels, placement, settings.crop)
+        if settings.augmentation.phase and generator.random() < settings.augmentation.phase:
+            volume = recolour(volume, labels, table.phase_groups, generator)
         # Targets tell the tissue that is there; the appearance that the network sees is varied afterwards.
         smoothed = smooth(volume).reshape(-1)
         if settings.loss == "published":

@@ -12,6 +12,9 @@ from typing import Any, Literal
 from fseft.backbones.specification import BackboneSpecification, FeatureLevel
 from fseft.errors import InputError
 
+#: Stride of the compact U-Net's coarsest level; crops are multiples of it.
+COARSEST_STRIDE = 16
+
 Loss = Literal["points", "published"]
 
 
@@ -72,6 +75,7 @@ class AugmentationSettings:
         gain, offset_hu: range of the gain's deviation from 1, and standard deviation of the offset.
         thick: chance of averaging over three voxels along one axis.
         noise, noise_hu: chance of noise, and its largest standard deviation.
+        phase: chance of bringing labelled soft tissue to other grey values, see :mod:`fseft.pretraining.recolouring`.
         cut: chance that one side of the crop lies outside the scan.
         cut_voxels: smallest and largest number of voxels cut.
     """
@@ -87,6 +91,7 @@ class AugmentationSettings:
     thick: float = 0.3
     noise: float = 0.7
     noise_hu: float = 35.0
+    phase: float = 0.0
     cut: float = 0.12
     cut_voxels: tuple[int, int] = (8, 30)
 
@@ -160,8 +165,8 @@ class PretrainingSettings:
         hint = "See the settings' documentation for what they mean."
         if self.minutes is None and self.steps is None:
             raise InputError("pretraining-endless", "Neither minutes nor steps are given.", "Give at least one budget.")
-        if self.crop < 16 or self.crop % 16:
-            raise InputError("pretraining-setting-invalid", f"The crop {self.crop} is no multiple of 16.", hint)
+        if self.crop < COARSEST_STRIDE or self.crop % COARSEST_STRIDE:
+            raise InputError("pretraining-setting-invalid", f"The crop {self.crop} is no multiple of {COARSEST_STRIDE}.", hint)
         for name in ("batch", "points", "report_steps"):
             if getattr(self, name) < 1:
                 raise InputError("pretraining-setting-invalid", f"{name} must be 1 or more.", hint)

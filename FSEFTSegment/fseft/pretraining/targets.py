@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from fseft.pretraining.cases import COORDINATE_STRIDE, CaseArrays, PreparedCase
 from fseft.pretraining.class_map import classes_of, known_classes, mirrored
+from fseft.pretraining.recolouring import recolouring_groups
 
 #: Upper HU bounds of the tissue classes: gas, lung, fat-lung border, fat, water, soft tissue, ..., cortical bone.
 TISSUE_BOUNDS_HU: tuple[float, ...] = (-800.0, -350.0, -150.0, -25.0, 25.0, 75.0, 130.0, 250.0, 600.0)
@@ -36,11 +37,13 @@ class ClassTable:
         positive: (labels + 1, classes) bool; row 0 is background.
         known: (classes,) bool, the classes that the case decides.
         mirror: for each class the position of its twin on the other side.
+        phase_groups: (labels + 1,), see :func:`fseft.pretraining.recolouring.recolouring_groups`.
     """
 
     positive: Tensor
     known: Tensor
     mirror: list[int]
+    phase_groups: Tensor
 
 
 def class_table(case: PreparedCase, classes: tuple[str, ...]) -> ClassTable:
@@ -51,7 +54,8 @@ def class_table(case: PreparedCase, classes: tuple[str, ...]) -> ClassTable:
         for entry in classes_of(name):
             if entry in decided:
                 positive[value, classes.index(entry)] = True
-    return ClassTable(positive, torch.tensor([name in decided for name in classes]), mirrored(classes))
+    known = torch.tensor([name in decided for name in classes])
+    return ClassTable(positive, known, mirrored(classes), recolouring_groups(case.structures))
 
 
 def class_targets(table: ClassTable, labels: Tensor, is_mirrored: bool) -> tuple[Tensor, Tensor]:
@@ -71,7 +75,7 @@ def tissue_targets(smoothed: Tensor) -> Tensor:
 
 
 def draw_points(labels: Tensor, anywhere: int, labelled: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Voxels to learn from: some anywhere, some more inside labelled structures.
+    """Voxels to learn from: some anywhere, some more inside labelled structures, as many of a small one as of a large one.
 
     Weights undo the surplus: a labelled voxel counts by how often it would be drawn without it.
 
@@ -89,11 +93,19 @@ def draw_points(labels: Tensor, anywhere: int, labelled: int, generator: np.rand
     if inside.numel() == 0 or labelled == 0:
         more = torch.from_numpy(generator.integers(0, flat.numel(), labelled))
         return torch.cat([points, more]), torch.ones(anywhere + labelled)
-    more = inside[torch.from_numpy(generator.integers(0, inside.numel(), labelled))]
-    points = torch.cat([points, more])
+    values = flat[inside]
+    inside = inside[torch.argsort(values)]  # structure by structure
+    sizes = torch.bincount(values)
+    there = torch.nonzero(sizes).squeeze(1)
+    drawn = torch.from_numpy(generator.integers(0, len(there), labelled))
+    within = torch.from_numpy(generator.random(labelled)) * sizes[there][drawn]
+    points = torch.cat([points, inside[(sizes.cumsum(0) - sizes)[there][drawn] + within.long()]])
+    expected = anywhere * sizes / flat.numel()
+    surplus = torch.zeros_like(expected)
+    surplus[there] = labelled / len(there)
     weights = torch.ones(anywhere + labelled)
-    expected = anywhere * inside.numel() / flat.numel()
-    weights[flat[points] > 0] = expected / (expected + labelled)
+    found = flat[points]
+    weights[found > 0] = (expected / (expected + surplus).clamp_min(1e-9))[found[found > 0]].float()
     return points, weights
 
 
