@@ -36,12 +36,8 @@ def command(folder: Path, name: str, batch: int) -> list[str]:
 
 
 def run(launcher: list[str], arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run ``fseft`` in processes of its own.
-
-    oneDNN's AVX-512 convolutions return garbage as gradients of some weights where a level is two to four voxels wide,
-    as in these small crops, another garbage each time. Its AVX2 ones do not.
-    """
-    isolated = {"PYTHONPATH": str(ENGINE), "OMP_NUM_THREADS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    """Run ``fseft`` in processes of its own."""
+    isolated = {"PYTHONPATH": str(ENGINE), "OMP_NUM_THREADS": "1"}
     call = [*launcher, "-m", "fseft.cli.main", *arguments]
     return subprocess.run(call, env={**os.environ, **isolated}, capture_output=True, text=True, timeout=240)
 

@@ -1,4 +1,4 @@
-"""Other views of an annotated scan: the same patient mirrored, a little smaller, larger or noisier, annotated alike.
+"""Other views of an annotated scan: the patient mirrored, smaller, larger, noisier, in other phases, annotated alike.
 
 Cached features cannot be augmented, but the scan that they are made of can, once. With a few annotated scans the
 adapters otherwise take the size and the grey values of these patients for those of all.
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fseft.adaptation.phases import in_phase
 from fseft.adaptation.support import SupportCase, make_support_case
 from fseft.features.source import FeatureSource
 from fseft.reporting import SILENT, Reporter
@@ -31,6 +32,7 @@ class View:
         gain, offset_hu: other calibration.
         noise_hu: standard deviation of added noise.
         mirrored: left and right exchanged, labels too; not where the anatomy is not alike on both sides.
+        phase: contrast phase of the annotated structures, see :mod:`fseft.adaptation.phases`; "" for the scan's own.
     """
 
     zoom: float = 1.0
@@ -38,12 +40,13 @@ class View:
     offset_hu: float = 0.0
     noise_hu: float = 0.0
     mirrored: bool = False
+    phase: str = ""
 
 
 VIEWS: tuple[View, ...] = (
-    View(0.88, 1.04, 10.0, 12.0, mirrored=True),
-    View(1.13, 0.96, -10.0, 12.0),
-    View(mirrored=True),
+    View(0.88, 1.04, 10.0, 12.0, mirrored=True, phase="native"),
+    View(1.13, 0.96, -10.0, 12.0, phase="arterial"),
+    View(mirrored=True, phase="venous"),
 )
 #: Instead of a mirrored scan where it cannot be mirrored and nothing else would differ.
 _NOISY = View(1.0, 1.0, 15.0, 25.0)
@@ -67,7 +70,8 @@ def seen_otherwise(scan: Scan, annotation: Annotation, view: View, seed: int = 0
         seed: of the noise.
     """
     hounsfield = scan.hounsfield.astype(np.float32)
-    changed = hounsfield * view.gain + view.offset_hu
+    changed = in_phase(hounsfield, annotation, view.phase) if view.phase else hounsfield
+    changed = changed * view.gain + view.offset_hu
     if view.noise_hu:
         changed += view.noise_hu * np.random.default_rng(seed).standard_normal(hounsfield.shape, dtype=np.float32)
     seen = np.where(hounsfield > _OUTSIDE_HU, changed, hounsfield).clip(_LOWEST_HU, _HIGHEST_HU)
@@ -149,7 +153,7 @@ def with_views(
     views = []
     for number, view in enumerate(VIEWS[:count]):
         if view.mirrored and not mirrored:
-            view = replace(view, mirrored=False) if view.zoom != 1.0 else _NOISY
+            view = replace(view, mirrored=False) if view.zoom != 1.0 else replace(_NOISY, phase=view.phase)
         seen, drawn = seen_otherwise(scan, annotation, view, number)
         views.append(make_support_case(case.name, source.features(seen, reporter), drawn, structures))
     return replace(case, views=tuple(views))

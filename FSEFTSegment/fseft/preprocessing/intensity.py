@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 AIR_HU = -1024.0
+#: Soft tissue: neither gas and fat, nor calcium and metal.
+SOFT_TISSUE_HU = (-80.0, 600.0)
 
 
 def window(hounsfield: Tensor, windows_hu: Sequence[tuple[float, float]]) -> Tensor:

@@ -259,8 +259,8 @@ def training_precision(compute: Compute, crop: int) -> torch.dtype | None:
     """bfloat16 or float16 where the device is fast at it; bfloat16 first, since it needs no scaling of gradients.
 
     Not on a CPU where the coarsest level of a crop is less than ``_NARROWEST`` voxels wide: oneDNN (seen with torch
-    2.13) returns garbage as the bfloat16 gradient of 3x3x3 weights on volumes two voxels wide, on processors with AVX-512
-    but without AMX. Three voxels and more are right, and so is single precision.
+    2.13) returns garbage as the bfloat16 gradient of 3x3x3 weights on volumes two voxels wide, on processors with
+    AVX-512 but without AMX. Three voxels and more are right, and so is single precision.
     """
     if compute.device.type == "cuda":
         # Ampere and later multiply bfloat16 in hardware; older ones emulate it.

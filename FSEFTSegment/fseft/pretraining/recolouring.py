@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fseft.preprocessing.intensity import SOFT_TISSUE_HU
 from fseft.pretraining.class_map import WHOLES, class_of
 
-#: What counts as soft tissue: neither gas and fat, nor calcium and metal.
-SOFT_HU = (-80.0, 600.0)
 #: Levels that structures take in other phases, most of them, and a few as bright as arteries.
 _LEVELS_HU, _BRIGHT_HU = (-10.0, 200.0), (200.0, 450.0)
 _BRIGHT = 0.15
@@ -63,7 +62,7 @@ def recolour(volume: Tensor, labels: Tensor, groups: Tensor, generator: np.rando
         (x, y, z) HU; the volume itself where no label is to change.
     """
     found = groups[labels]
-    soft = (volume > SOFT_HU[0]) & (volume < SOFT_HU[1])
+    soft = (volume > SOFT_TISSUE_HU[0]) & (volume < SOFT_TISSUE_HU[1])
     shifts = torch.zeros(int(groups.max()) + 1)
     for group in torch.unique(found[soft & (found > 0)]).tolist():
         level = float(volume[soft & (found == group)].median())

@@ -166,7 +166,8 @@ class PretrainingSettings:
         if self.minutes is None and self.steps is None:
             raise InputError("pretraining-endless", "Neither minutes nor steps are given.", "Give at least one budget.")
         if self.crop < COARSEST_STRIDE or self.crop % COARSEST_STRIDE:
-            raise InputError("pretraining-setting-invalid", f"The crop {self.crop} is no multiple of {COARSEST_STRIDE}.", hint)
+            message = f"The crop {self.crop} is no multiple of {COARSEST_STRIDE}."
+            raise InputError("pretraining-setting-invalid", message, hint)
         for name in ("batch", "points", "report_steps"):
             if getattr(self, name) < 1:
                 raise InputError("pretraining-setting-invalid", f"{name} must be 1 or more.", hint)

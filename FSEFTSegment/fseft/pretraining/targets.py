@@ -75,7 +75,7 @@ def tissue_targets(smoothed: Tensor) -> Tensor:
 
 
 def draw_points(labels: Tensor, anywhere: int, labelled: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Voxels to learn from: some anywhere, some more inside labelled structures, as many of a small one as of a large one.
+    """Voxels to learn from: some anywhere, some more inside labelled structures, as many of a small one as of a large.
 
     Weights undo the surplus: a labelled voxel counts by how often it would be drawn without it.
 
