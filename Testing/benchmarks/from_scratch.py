@@ -3,12 +3,14 @@
     python Testing/benchmarks/from_scratch.py --shots 1 5 --seeds 0 --queries 4 --pool 6 --minutes 6
     python Testing/benchmarks/from_scratch.py --start bundled --learning-rate 1e-3 --steps 600  # fine-tuning
     python Testing/benchmarks/from_scratch.py --start frozen --learning-rate 5e-3 --steps 500  # other views, every step
+    python Testing/benchmarks/from_scratch.py --start bundled --learning-rate 1e-3 --steps 1500 --everyone --half
 
 Support sets, queries and scoring are those of ``few_shot_pool.py``. Preprocessing, crop size, augmentation, optimiser
 and schedule are those of pretraining, the loss is that of the adapters (Dice and cross-entropy over all structures at
 once). Every model has the same budget, processor time of one core in which it also makes its crops, or steps; the state
 of the loss at the end says whether that was enough. ``--start`` begins with the bundled weights instead, which are
-trained on, or left as they are under a linear head that sees new views at every step.
+trained on, or left as they are under a linear head that sees new views at every step. ``--everyone`` learns from all
+patients that are no query, as ``many_shots.py`` does: how far these annotations can be met at all.
 """
 
 from __future__ import annotations
@@ -57,6 +59,9 @@ from torch import Tensor, nn
 
 #: Steps that one reported loss is the mean of.
 REPORTED_STEPS = 20
+_SINGLE = Compute(torch.device("cpu"), None)
+#: Patients to read for ``--everyone``; those with most structures come first.
+EVERYONE = 32
 #: What training begins with, and what its row is called.
 STARTS = {"random": "from scratch", "bundled": "fine-tuned", "frozen": "linear head, new views at every step"}
 
@@ -149,7 +154,12 @@ class Crops:
 
 
 def train(
-    network: Backbone | Frozen, head: Adapter, crops: Crops, settings: PretrainingSettings, report: str
+    network: Backbone | Frozen,
+    head: Adapter,
+    crops: Crops,
+    settings: PretrainingSettings,
+    report: str,
+    compute: Compute,
 ) -> list[dict[str, float]]:
     """Train network and head together until steps or processor time are used up; returns the means of the loss."""
     both = nn.ModuleList([network, head])
@@ -165,7 +175,9 @@ def train(
         if fraction >= settings.freeze_normalisation_at:
             freeze_normalisation(both)
         images, labels, known = crops.step(step)
-        logits = head(network.features(images.contiguous(memory_format=torch.channels_last_3d)))
+        with compute.precision():
+            levels = network.features(images.contiguous(memory_format=torch.channels_last_3d))
+        logits = head([level.float() for level in levels])
         loss, per_structure = few_shot_loss(logits, labels, torch.ones_like(labels, dtype=torch.bool), known, 1.0)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -205,6 +217,7 @@ def learn(
     seed: int,
     report: str,
     start: str = "random",
+    compute: Compute = _SINGLE,
 ) -> tuple[Backbone, Adapter, list[dict[str, float]], float]:
     """Train a network on a support set; returns it, its head, the losses and the processor time in seconds."""
     torch.manual_seed(seed)
@@ -213,7 +226,7 @@ def learn(
     head = make_adapter(find_method("linear-probe"), specification, structures)
     crops = Crops(support, structures, settings, seed)
     clock = time.process_time()
-    curve = train(Frozen(network) if start == "frozen" else network, head, crops, settings, report)
+    curve = train(Frozen(network) if start == "frozen" else network, head, crops, settings, report, compute)
     network.requires_grad_(False).eval()
     return network, head, curve, time.process_time() - clock
 
@@ -252,10 +265,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     specification = replace(load_specification(find_backbone("fseft-mini")), classes=())
     settings = settings_of(options)
     structures = all_structures()
-    cases = [
-        make_case(*pair, structures, specification) for pair in read_pool(structures, options.queries + options.pool)
-    ]
-    pool, queries = cases[: options.pool], cases[options.pool :]
+    first, after = options.pool, options.pool + options.queries
+    read = read_pool(structures, EVERYONE if options.everyone else after)
+    cases = [make_case(*pair, structures, specification) for pair in read]
+    pool, queries = cases[:first], cases[first:after]
     result: dict[str, Any] = {
         "queries": [q.scan.name for q in queries],
         "structures": [s.name for s in structures],
@@ -263,22 +276,23 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     result["rows"] = rows = rows_so_far("from_scratch", result, options.output)
     budget = f"{options.steps} steps" if options.steps else f"{options.minutes:g} min"
     method = f"{STARTS[options.start]}, {budget}"
-    for seed in options.seeds:
-        for k in options.shots:
-            if is_done(rows, method, k, seed):
-                continue
-            ((_, support),) = supports(pool, k, [seed])
-            network, head, curve, seconds = learn(
-                support, structures, specification, settings, seed, f"k={k} seed={seed}", options.start
-            )
-            scores = score_queries(network, head, queries, structures, compute)
-            row = {"method": method, "shots": k, "seed": seed, "seconds": seconds, "curve": curve, "scores": scores}
-            rows.append(row)
-            print(
-                f"{method} k={k} seed={seed} {curve[-1]['step']:.0f} steps  mean Dice {mean_dice(scores):.3f}",
-                flush=True,
-            )
-            write_scores("from_scratch", result, options.output)
+    sets = [(k, seed, support) for k in options.shots for seed, support in supports(pool, k, options.seeds)]
+    if options.everyone:
+        everyone = [*pool, *cases[after:]]
+        sets = [(len(everyone), 0, everyone)]
+    for k, seed, support in sets:
+        if is_done(rows, method, k, seed):
+            continue
+        report = f"k={k} seed={seed}"
+        training = choose_compute("cpu") if options.half else compute
+        network, head, curve, seconds = learn(
+            support, structures, specification, settings, seed, report, options.start, training
+        )
+        scores = score_queries(network, head, queries, structures, compute)
+        row = {"method": method, "shots": k, "seed": seed, "seconds": seconds, "curve": curve, "scores": scores}
+        rows.append(row)
+        print(f"{method} {report} {curve[-1]['step']:.0f} steps  mean Dice {mean_dice(scores):.3f}", flush=True)
+        write_scores("from_scratch", result, options.output)
     return result
 
 
@@ -291,6 +305,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="a budget of steps instead, for cores that are not quiet")
     parser.add_argument("--start", choices=list(STARTS), default="random")
     parser.add_argument("--learning-rate", type=float, default=PretrainingSettings().learning_rate)
+    parser.add_argument("--everyone", action="store_true", help="learn from all patients that are no query")
+    parser.add_argument("--half", action="store_true", help="train in bfloat16 where the processor multiplies it")
     options = parser.parse_args()
     require_pool()
     print("\n" + write_scores("from_scratch", run(options), options.output))

@@ -134,8 +134,10 @@ def test_the_adapters_part_is_what_segmentation_sees_voxel_for_voxel(
     features = source.features(scan)
     cases = [case_of(scan, labels)]
     carrier = Carrier(cases[0].annotation, geometry, geometry, identity(scan))
-    sizes = segment_scan(scan, model, source).sizes
-    item = located._place(0, STRUCTURES[0], [carrier], [1.0], None, sizes[0], features, model.adapter.head.strides)
+    plain = segment_scan(scan, model, source)
+    item = located._place(
+        0, STRUCTURES[0], [carrier], [1.0], None, plain.labels, plain.sizes[0], features, model.adapter.head.strides
+    )
     assert item is not None
     assert item.network_box != whole(features)
     located._fill([item], model.adapter, features, CPU, SILENT)
@@ -212,6 +214,20 @@ def test_what_the_model_does_not_recognise_is_carried_over_and_said_to_be(
         assert any("carried over from the annotated scans" in flag for flag in report["structures"][position]["flags"])
     seen = make_report("new", model, refined(model, source, scan, [case_of(scan, labels)]), {}, {})
     assert not any("carried over" in flag for entry in seen["structures"] for flag in entry["flags"])
+
+
+def test_what_the_model_finds_somewhere_else_is_not_recognised_either(
+    model: AdaptedModel, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, labels = make_scan(3)
+    elsewhere = np.roll(labels, labels.shape[1] // 2, axis=1)
+    assert not ((labels == 1) & (elsewhere == 1)).any()
+    aligned(monkeypatch, scan, [case_of(scan, elsewhere)])
+    result = refined(model, source, scan, [case_of(scan, elsewhere)])
+    assert result.before is not None
+    assert dice(result.before == 1, labels == 1) > 0.5  # it is sure of another place
+    assert dice(result.labels == 1, elsewhere == 1) > 0.95
+    assert "where it should be" in result.outcomes[0].doubt
 
 
 def test_leads_are_of_the_models_method_and_whole_cases() -> None:

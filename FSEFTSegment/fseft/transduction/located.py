@@ -36,7 +36,7 @@ from fseft.transduction.say import Lead, is_unrecognised, say_of
 LEAST_AVERAGE = 0.2
 
 _NOT_ALIGNED = "No annotated scan could be brought into line with this one."
-_UNRECOGNISED = "the model found almost none of it: it is carried over from the annotated scans"
+_UNRECOGNISED = "the model found almost none of it where it should be: it is carried over from the annotated scans"
 _NOT_SHOWN = "The annotated scans that could be brought into line show it nowhere in this scan."
 
 
@@ -97,7 +97,9 @@ def refine_by_location(
         reporter.progress("refinement", position, 2 * len(structures))
         reporter.check_cancelled()
         lead = (leads or {}).get(structure.name)
-        found = _place(position, structure, carriers, weights, lead, sizes[position], features, adapter.head.strides)
+        found = _place(
+            position, structure, carriers, weights, lead, labels, sizes[position], features, adapter.head.strides
+        )
         if found is None:
             volume = sizes[position].volume_ml
             outcomes[position] = Outcome("refused", _NOT_SHOWN, volume, volume)
@@ -116,6 +118,7 @@ def _place(
     carriers: Sequence[Carrier],
     weights: Sequence[float],
     lead: Lead | None,
+    labels: np.ndarray,
     size: StructureVolume,
     features: FeatureVolume,
     strides: Sequence[int],
@@ -130,7 +133,9 @@ def _place(
     box = union(boxes)
     network = network_box(features, box, max(strides))
     probabilities = np.zeros([e - b for b, e in network], dtype=np.float16)
-    unrecognised = is_unrecognised(size.voxels, carried.expected_voxels)
+    assert carried.share is not None
+    recognised = np.count_nonzero((labels[carried.box] == position + 1) & (carried.share > 0))
+    unrecognised = is_unrecognised(recognised, carried.expected_voxels)
     say = say_of(carried.votes, lead, unrecognised)
     return _Placed(position, carried, say, unrecognised, box, network, probabilities)
 

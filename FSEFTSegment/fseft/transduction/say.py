@@ -21,8 +21,8 @@ SLOPE = 16.0
 SHRINKAGE = 5.0
 #: Largest change of the log odds: an adapter that finds the structure is never silenced.
 MOST = 1.5
-#: An adapter that finds less than this part of the volume that was carried has not recognised the structure, as when
-#: it was learnt in another contrast phase: what it says of single voxels is worth little.
+#: An adapter that finds less than this part of the carried volume where any case carries the structure to has not
+#: recognised it, as when it was learnt in another contrast phase; what it takes for it elsewhere is something else.
 UNRECOGNISED_SHARE = 0.1
 #: The say of the carried annotations then, at least.
 UNRECOGNISED_SAY = 0.8
@@ -64,7 +64,7 @@ def leads_of(validation: Mapping[str, Any], method: str) -> dict[str, Lead]:
 
 
 def is_unrecognised(found_voxels: float, carried_voxels: float) -> bool:
-    """Whether the adapter found hardly anything of a structure that the annotated scans show in this one."""
+    """Whether the adapter found hardly anything of a structure where the annotated scans show it in this one."""
     return found_voxels < UNRECOGNISED_SHARE * carried_voxels
 
 
