@@ -134,7 +134,7 @@ def _place(
     network = network_box(features, box, max(strides))
     probabilities = np.zeros([e - b for b, e in network], dtype=np.float16)
     assert carried.share is not None
-    recognised = np.count_nonzero((labels[carried.box] == position + 1) & (carried.share > 0))
+    recognised = int(np.count_nonzero((labels[carried.box] == position + 1) & (carried.share > 0)))
     unrecognised = is_unrecognised(recognised, carried.expected_voxels)
     say = say_of(carried.votes, lead, unrecognised)
     return _Placed(position, carried, say, unrecognised, box, network, probabilities)
