@@ -46,7 +46,9 @@ def run_demo(output: Path, seed: int, method: str, device: str, reporter: Report
     if method != AUTO:
         find_method(method)
     choose_compute(device)  # what cannot be is told before the scans are made
-    written = write_phantoms(output / "scans", SUPPORT_CASES + QUERIES, seed, REGION, SPACING_MM, reporter)
+    written = write_phantoms(
+        output / "scans", SUPPORT_CASES + QUERIES, seed, REGION, SPACING_MM, reporter, overwrite=True
+    )
     structures = demo_structures(output / "scans" / "dataset.json")
     adapted = run_job(_adapt_job(written[:SUPPORT_CASES], structures, output, seed, method, device), reporter)
     queries = written[SUPPORT_CASES:]

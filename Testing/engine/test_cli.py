@@ -109,6 +109,24 @@ def test_support_set_from_a_folder(workplace: Workplace, capsys: pytest.CaptureF
     result = json.loads(capsys.readouterr().out)
     assert [s["name"] for s in result["structures"]] == ["ball", "rod"]
     assert result["shots"] == 2
+    # A model of one of the structures is refined with the very folder it was made from.
+    some = ["--folder", str(folder), "--structure", "ball", "--backbone", "tiny", *SMALL]
+    assert main(["--quiet", "adapt", "ball", *some]) == 0
+    output = workplace.folder / "results" / "new.nii.gz"
+    refined = ["--refine", "default", "--support", str(folder), "--output", str(output)]
+    assert main(["--quiet", "segment", "ball", str(workplace.scans[2][0]), *refined]) == 0
+    assert output.is_file()
+
+
+def test_a_folder_of_a_support_set_gives_its_scans(tmp_path: Path) -> None:
+    from fseft.cli.segment import scans_in
+
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "a.nii.gz").write_bytes(b"")
+    assert scans_in(tmp_path) == [tmp_path / "images" / "a.nii.gz"]
+    (tmp_path / "images" / "a.nii.gz").unlink()
+    assert scans_in(tmp_path) == [tmp_path / "images", tmp_path / "labels"]  # perhaps DICOM
 
 
 def test_files_may_follow_options() -> None:
@@ -309,6 +327,15 @@ def test_no_output_meets_another_or_overwrites_what_was_given(
     assert "[output-is-input]" in capsys.readouterr().err
     assert main([*adapt, here]) == 3
     assert "[cannot-write]" in capsys.readouterr().err
+    # Nor is a page written over something that is none, whatever it is.
+    elsewhere = workplace.scans[2][1]
+    assert main([*adapt, str(elsewhere)]) == 2
+    assert "[report-not-a-page]" in capsys.readouterr().err
+    page = ["--output", str(out / "a.nii.gz"), "--report", str(elsewhere), "--overwrite"]
+    (out / "a.before.nii.gz").unlink()
+    assert main(["--quiet", "segment", "pair", str(scan), *page]) == 2
+    assert "[report-not-a-page]" in capsys.readouterr().err
+    assert elsewhere.read_bytes() == drawn
     assert main(["models", "show", "again"]) == 2
 
 

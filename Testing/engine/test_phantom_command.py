@@ -54,6 +54,20 @@ def test_the_folder_is_a_support_set(tmp_path: Path) -> None:
     assert {"liver", "spleen", "left kidney"} <= {s.name for s in structures}
 
 
+def test_what_is_there_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    """Somebody may have corrected the labels, or keep a list of another data set here."""
+    ((_, labels),) = write_phantoms(tmp_path / "mine", 1, 3, "abdomen", (9.0, 9.0, 9.0))
+    before, listed = labels.read_bytes(), (tmp_path / "mine" / "dataset.json").read_bytes()
+    for seed in (3, 4):  # the same phantom; another one, whose list would take the place of this one's
+        with pytest.raises(InputError) as caught:
+            write_phantoms(tmp_path / "mine", 1, seed, "abdomen", (8.0, 8.0, 8.0))
+        assert caught.value.code == "output-exists"
+    assert labels.read_bytes() == before
+    assert (tmp_path / "mine" / "dataset.json").read_bytes() == listed
+    write_phantoms(tmp_path / "mine", 1, 3, "abdomen", (8.0, 8.0, 8.0), overwrite=True)
+    assert labels.read_bytes() != before
+
+
 def test_cancelling_leaves_no_description(tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         write_phantoms(tmp_path, 3, 0, "chest", (9.0, 9.0, 9.0), Listening(cancel_after=1))

@@ -55,9 +55,9 @@ def test_point_predictions_are_those_of_the_backbone() -> None:
 
 
 def test_the_loss_falls(tmp_path: Path) -> None:
-    result = train(tiny_pool(tmp_path), tmp_path / "out", TINY.replace(steps=30, report_steps=10, learning_rate=1e-2))
+    result = train(tiny_pool(tmp_path), tmp_path / "out", TINY.replace(steps=60, report_steps=10, learning_rate=1e-2))
     curve = losses(result)
-    assert len(curve) == 3
+    assert len(curve) == 6
     assert curve[-1] < 0.8 * curve[0]
     terms = ("dice", "cross-entropy", "tissue", "cell", "coordinate")
     assert all(result.progress.history[0][name] > 0 for name in terms)
@@ -65,7 +65,7 @@ def test_the_loss_falls(tmp_path: Path) -> None:
 
 def test_deep_supervision_trains_every_level_alone(tmp_path: Path) -> None:
     pool = tiny_pool(tmp_path)
-    settings = TINY.replace(level_weight=0.5, steps=30, report_steps=10, learning_rate=1e-2)
+    settings = TINY.replace(level_weight=0.5, steps=60, report_steps=10, learning_rate=1e-2)
     history = train(pool, tmp_path / "deep", settings).progress.history
     assert history[-1]["levels"] < history[0]["levels"]
     assert "levels" not in train(pool, tmp_path / "plain", TINY).progress.history[0]
@@ -205,7 +205,24 @@ def test_settings_from_json(tmp_path: Path) -> None:
     for overrides, code in (
         ({"speed": 3}, "pretraining-setting-unknown"),
         ({"network": {"depth": 3}}, "pretraining-setting-unknown"),
-        ({"network": 3}, "pretraining-setting-unknown"),
+        ({"network": 3}, "pretraining-setting-invalid"),
+        ({"augmentation": None}, "pretraining-setting-invalid"),
+        ({"steps": -3}, "pretraining-setting-invalid"),
+        ({"steps": "three"}, "pretraining-setting-invalid"),
+        ({"crop": "32"}, "pretraining-setting-invalid"),
+        ({"crop": 32.0}, "pretraining-setting-invalid"),
+        ({"batch": True}, "pretraining-setting-invalid"),
+        ({"learning_rate": -1}, "pretraining-setting-invalid"),
+        ({"learning_rate": float("nan")}, "pretraining-setting-invalid"),
+        ({"workers": -2}, "pretraining-setting-invalid"),
+        ({"augmentation": {"phase": 7}}, "pretraining-setting-invalid"),
+        ({"augmentation": {"phase": "often"}}, "pretraining-setting-invalid"),
+        ({"augmentation": {"cut_voxels": [50, 40]}}, "pretraining-setting-invalid"),
+        ({"network": {"widths": [8, 8]}}, "pretraining-setting-invalid"),
+        ({"network": {"windows_hu": [[100]]}}, "pretraining-setting-invalid"),
+        ({"network": {"windows_hu": [[240, -160]]}}, "pretraining-setting-invalid"),
+        ({"network": {"spacing_mm": [0, 1, 1]}}, "pretraining-setting-invalid"),
+        ({"network": {"id": ""}}, "pretraining-setting-invalid"),
         ({"crop": 20}, "pretraining-setting-invalid"),
         ({"minutes": None}, "pretraining-endless"),
     ):
@@ -234,6 +251,10 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert str(tmp_path) not in json.dumps(record)
     assert main([*command, "--steps", "3"]) == 2
     assert "--resume" in capsys.readouterr().err
+    # Nothing of somebody else's is mixed with a backbone.
+    assert main([*command, "--steps", "3", "--output", str(folder)]) == 2
+    assert "pretraining-output-in-use" in capsys.readouterr().err
+    assert not (folder / "weights.safetensors").exists()
     assert main([*command, "--steps", "4", "--resume"]) == 0
     assert "4 steps" in capsys.readouterr().out
 

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--region", choices=["torso", "abdomen", "chest", "head-neck", "whole"], default="abdomen")
     parser.add_argument("--spacing", type=float, nargs=3, default=[3.0, 3.0, 3.0], metavar="MM")
+    parser.add_argument("--overwrite", action="store_true", help="replace scans and labels of these names")
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> None:
@@ -28,6 +29,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     from fseft.phantom.command import write_phantoms
 
     x, y, z = options.spacing
-    written = write_phantoms(options.folder, options.count, options.seed, options.region, (x, y, z), reporter)
+    written = write_phantoms(
+        options.folder, options.count, options.seed, options.region, (x, y, z), reporter, options.overwrite
+    )
     for scan, labels in written:
         print(f"{scan}  {labels}")

@@ -23,7 +23,7 @@ Examples:
   fseft pretrain --source folder:scans,structures=liver+spleen,weight=2 --minutes 120 --resume --output my-backbone
   torchrun --nproc-per-node 4 -m fseft.cli.main pretrain --source folder:scans --minutes 600 --output my-backbone
 
-The result is a backbone folder; `fseft backbones` installs it."""
+The result is a backbone folder; `fseft backbones import ID FOLDER` installs it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         if getattr(options, name) is not None:
             overrides[name] = getattr(options, name)
     named = overrides.get("network", {})
-    if options.name or "id" not in named:
+    if isinstance(named, dict) and (options.name or "id" not in named):
         overrides["network"] = {**named, "id": options.name or options.output.resolve().name}
     settings = PretrainingSettings().with_overrides(overrides)
     sources = [parse_source(text) for text in options.source]

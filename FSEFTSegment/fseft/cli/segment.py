@@ -128,6 +128,9 @@ def scans_in(folder: Path) -> list[Path]:
         raise InputError("folder-missing", f"There is no folder {folder}.", "Check the path.")
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     files = [path for path in entries if path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES)]
+    images = folder / "images"
+    if not files and images.is_dir() and any(path.name.lower().endswith(IMAGE_SUFFIXES) for path in images.iterdir()):
+        return scans_in(images)  # a support set or a folder of phantoms: its labels are no scans
     found = files or [path for path in entries if path.is_dir()]
     if not found:
         raise InputError(
@@ -152,7 +155,8 @@ def _support(options: argparse.Namespace) -> dict[str, Any]:
     table = options.support.suffix.lower() == ".csv"
     chosen = {"folder": None if table else options.support, "csv": options.support if table else None}
     cases, structures = collect_support_set(argparse.Namespace(case=None, structure=None, sparse=None, **chosen))
-    return {"cases": cases, "structures": structures}
+    # The model decides which structures count: what else these scans have is background, as when it was made.
+    return {"cases": [{**case, "others": "background"} for case in cases], "structures": structures}
 
 
 def _prior(text: str) -> tuple[str, dict[str, Any]]:

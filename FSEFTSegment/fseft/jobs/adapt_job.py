@@ -22,7 +22,7 @@ from fseft.errors import ModelError
 from fseft.features.source import FeatureSource
 from fseft.files import require_writable_folder
 from fseft.jobs.job import Parameters
-from fseft.jobs.outputs import check_outputs, files_of
+from fseft.jobs.outputs import check_outputs, check_page, files_of
 from fseft.models.adapted_model import AdaptedModel, check_name, describe, load_model, save_model
 from fseft.models.library import find_model, library_folder
 from fseft.models.versions import check_replaceable
@@ -47,6 +47,7 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     report = parameters.optional_text("report")
     # Learning takes minutes to hours: what cannot be written is told before, not after.
     check_outputs([Path(report)] if report else [], files_of(cases))
+    check_page(report)
     require_writable_folder(folder)
     compute = choose_compute(parameters.text("device", "auto"))
     source = FeatureSource.of_backbone(parameters.text("backbone", "fseft-mini"), compute)

@@ -13,6 +13,8 @@ from fseft.scan.writing import checked_ending
 from fseft.segmentation.report import report_path
 from fseft.segmentation.segment import Query
 
+PAGE_ENDINGS = (".html", ".htm")
+
 
 def outputs_of(query: Query) -> list[Path]:
     """Every file that segmenting a scan may write: the labelmap, its report, the labelmap before refinement.
@@ -24,6 +26,20 @@ def outputs_of(query: Query) -> list[Path]:
     for path in labelmaps:
         checked_ending(path)
     return [*labelmaps, report_path(query.output)]
+
+
+def check_page(page: str | None) -> None:
+    """Refuse a report whose name is not a page's: it would take the place of whatever has that name.
+
+    Raises:
+        InputError: "report-not-a-page".
+    """
+    if page is not None and Path(page).suffix.lower() not in PAGE_ENDINGS:
+        raise InputError(
+            "report-not-a-page",
+            f"The report is a page, and the name {Path(page).name!r} is not one of a page.",
+            f"Give it a name that ends in {PAGE_ENDINGS[0]}.",
+        )
 
 
 def files_of(cases: Iterable[CaseFiles]) -> list[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fseft.errors import InputError
 from fseft.files import replace_whole
-from fseft.phantom.generator import make_phantom
+from fseft.phantom.generator import make_phantom, phantom_name
 from fseft.reporting import SILENT, Reporter
 from fseft.scan.writing import write_labelmap, write_scan
 
@@ -19,27 +19,31 @@ def write_phantoms(
     region: str,
     spacing_mm: tuple[float, float, float],
     reporter: Reporter = SILENT,
+    overwrite: bool = False,
 ) -> list[tuple[Path, Path]]:
     """Write ``images/<name>.nii.gz``, ``labels/<name>.nii.gz`` and a ``dataset.json`` that lists both.
 
     Args:
-        folder: made when absent; files of the same names are replaced.
+        folder: made when absent.
         count: how many patients; their seeds are ``seed``, ``seed`` + 1, ...
         seed: of the first patient.
         region: see :func:`fseft.phantom.make_phantom`.
         spacing_mm: (x, y, z).
         reporter: hears of every finished patient.
+        overwrite: replace scans, labels and ``dataset.json`` that are there; labels may hold somebody's corrections.
 
     Returns:
         The scan's and the labelmap's path of each patient.
 
     Raises:
-        InputError: "phantom-bad-count", or as :func:`fseft.phantom.make_phantom`.
+        InputError: "phantom-bad-count", "output-exists", or as :func:`fseft.phantom.make_phantom`.
         ResourceError: "disk-full", "cannot-write".
         Cancelled: between two patients; ``dataset.json`` is then not written.
     """
     if count < 1:
         raise InputError("phantom-bad-count", f"{count} phantoms cannot be made.", "Ask for 1 or more.")
+    if not overwrite:
+        _refuse_to_replace(folder, [phantom_name(region, seed + number) for number in range(count)])
     written: list[tuple[Path, Path]] = []
     values: dict[str, int] = {}
     for number in range(count):
@@ -54,6 +58,17 @@ def write_phantoms(
         reporter.progress("phantoms", number + 1, count, name)
     _write_description(folder, written, values)
     return written
+
+
+def _refuse_to_replace(folder: Path, names: list[str]) -> None:
+    places = [folder / part / f"{name}.nii.gz" for name in names for part in ("images", "labels")]
+    there = [path for path in (*places, folder / "dataset.json") if path.exists()]
+    if there:
+        raise InputError(
+            "output-exists",
+            f"{there[0].name} already exists in {folder.name!r}.",
+            "Choose another folder, or add --overwrite to replace it.",
+        )
 
 
 def _write_description(folder: Path, written: list[tuple[Path, Path]], values: dict[str, int]) -> None:

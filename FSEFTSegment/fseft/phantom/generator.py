@@ -51,6 +51,11 @@ class _Pose:
     place: np.ndarray
 
 
+def phantom_name(region: str, seed: int) -> str:
+    """What a phantom's scan is called."""
+    return f"phantom-{region}-{seed:05d}"
+
+
 def make_phantom(
     seed: int,
     region: str = "torso",
@@ -90,7 +95,7 @@ def make_phantom(
     labels = LABEL_OF_TISSUE[tissues]
     present = set(np.flatnonzero(np.bincount(labels.ravel(), minlength=len(STRUCTURES) + 1)))
     structures = tuple(s for s in STRUCTURES if s.value in present)
-    return Phantom(Scan(hounsfield, geometry, f"phantom-{region}-{seed:05d}"), labels, structures, coordinates)
+    return Phantom(Scan(hounsfield, geometry, phantom_name(region, seed)), labels, structures, coordinates)
 
 
 def _check(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from fseft.backbones.specification import BackboneSpecification, FeatureLevel
 from fseft.errors import InputError
+from fseft.pretraining.setting_checks import checked
 
 #: Stride of the compact U-Net's coarsest level; crops are multiples of it.
 COARSEST_STRIDE = 16
@@ -98,7 +99,7 @@ class AugmentationSettings:
 
 @dataclass(frozen=True)
 class PretrainingSettings:
-    """All numbers of a run; the defaults are those of the bundled backbone.
+    """All numbers of a run; the defaults are those of the bundled backbone's first run.
 
     Attributes:
         network: the backbone.
@@ -162,7 +163,7 @@ class PretrainingSettings:
     report_steps: int = 25
 
     def __post_init__(self) -> None:
-        hint = "See the settings' documentation for what they mean."
+        hint = "The defaults are a good start."
         if self.minutes is None and self.steps is None:
             raise InputError("pretraining-endless", "Neither minutes nor steps are given.", "Give at least one budget.")
         if self.crop < COARSEST_STRIDE or self.crop % COARSEST_STRIDE:
@@ -194,18 +195,26 @@ class PretrainingSettings:
         Raises:
             InputError: "pretraining-setting-unknown", or "pretraining-setting-invalid".
         """
-        changes: dict[str, Any] = {}
-        for name, value in values.items():
-            current = getattr(self, name) if name in _names(self) else None
-            if name not in _names(self) or (dataclasses.is_dataclass(current) and not isinstance(value, dict)):
-                raise _unknown(name)
-            if isinstance(current, (NetworkSettings, AugmentationSettings)):
-                unknown = set(value) - _names(current)
-                if unknown:
-                    raise _unknown(f"{name}.{sorted(unknown)[0]}")
-                value = dataclasses.replace(current, **{key: _frozen(entry) for key, entry in value.items()})
-            changes[name] = value
-        return self.replace(**changes)
+        return _overridden(self, values)
+
+
+def _overridden(settings: Any, values: dict[str, Any], part: str = "") -> Any:
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in _names(settings):
+            raise _unknown(part + name)
+        current = getattr(settings, name)
+        if not dataclasses.is_dataclass(current):
+            changes[name] = checked(name, value, current)
+        elif isinstance(value, dict):
+            changes[name] = _overridden(current, value, f"{name}.")
+        else:
+            raise InputError(
+                "pretraining-setting-invalid",
+                f"The setting {name} cannot be {value!r}.",
+                f"It holds settings of its own: {', '.join(sorted(_names(current)))}.",
+            )
+    return dataclasses.replace(settings, **changes)
 
 
 def read_overrides(path: Path) -> dict[str, Any]:
@@ -216,8 +225,16 @@ def read_overrides(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        content = problem
+    except OSError as problem:
+        raise InputError(
+            "pretraining-settings-unreadable", f"{path.name} cannot be read: {problem.strerror}.", "Check the path."
+        ) from problem
+    except ValueError as problem:
+        raise InputError(
+            "pretraining-settings-unreadable",
+            f"{path.name} is no JSON: {problem}.",
+            'Write, for example, {"crop": 64, "augmentation": {"phase": 0.5}}.',
+        ) from problem
     if not isinstance(content, dict):
         raise InputError(
             "pretraining-settings-unreadable",
@@ -231,11 +248,9 @@ def _names(settings: object) -> set[str]:
     return {f.name for f in dataclasses.fields(settings)}  # type: ignore[arg-type]
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(entry) for entry in value) if isinstance(value, list) else value
-
-
 def _unknown(name: str) -> InputError:
     return InputError(
-        "pretraining-setting-unknown", f"There is no setting {name!r}.", "See PretrainingSettings for the names."
+        "pretraining-setting-unknown",
+        f"There is no setting {name!r}.",
+        "pretraining.json of a finished run lists them all, with their values.",
     )

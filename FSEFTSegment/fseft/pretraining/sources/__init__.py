@@ -39,7 +39,9 @@ def parse_source(text: str) -> Source:
         if source.weight <= 0:
             raise ValueError("weight")
     except ValueError as problem:
-        raise InputError("pretraining-source-invalid", f"{text!r} has an option without a number.", _HINT) from problem
+        raise InputError(
+            "pretraining-source-invalid", f"{text!r} has an option that is no number, or not one that it can be.", _HINT
+        ) from problem
     if options:
         raise InputError("pretraining-source-invalid", f"A {kind} source has no option {next(iter(options))!r}.", _HINT)
     return source
@@ -51,6 +53,13 @@ def _selection(options: dict[str, str]) -> Selection:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split("+") if name.strip())
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError("no share")
+    return value
 
 
 def _folder(place: str, options: dict[str, str]) -> LabelledFolder:
@@ -68,7 +77,7 @@ def _shapes(place: str, options: dict[str, str]) -> Source:
     return LabelShapes(
         count=int(options.pop("count", "40")),
         seed=int(options.pop("seed", "0")),
-        randomised=float(options.pop("randomised", "0.4")),
+        randomised=_share(options.pop("randomised", "0.4")),
         folder=_labelled(place, options),
     )
 
@@ -78,7 +87,7 @@ def _phantoms(place: str, options: dict[str, str]) -> Source:
         place,
         count=int(options.pop("count", "40")),
         seed=int(options.pop("seed", "0")),
-        randomised=float(options.pop("randomised", "0.4")),
+        randomised=_share(options.pop("randomised", "0.4")),
         selection=_selection(options),
         weight=float(options.pop("weight", "1")),
     )

@@ -62,6 +62,10 @@ class LabelledFolder:
         Raises:
             InputError: "pretraining-source-empty", "pretraining-case-missing", "pretraining-case-invalid".
         """
+        if not self.folder.is_dir():
+            raise InputError(
+                "pretraining-source-empty", f"There is no folder {self.folder.name!r} to learn from.", "Check the path."
+            )
         found = sorted(path.name[: -len(_CT)] for path in self.folder.glob(f"*{_CT}"))
         wanted = found if self.cases is None else list(self.cases)
         if not wanted:
