@@ -54,7 +54,7 @@ def test_fresh_adapter_is_the_zero_shot_model(method: str, names: list[str]) -> 
     pretrained = network.head(levels)
     logits = adapter(levels)
     if len(names) == 1:
-        assert torch.equal(logits, pretrained[:, :1])
+        assert torch.allclose(logits, pretrained[:, :1], atol=1e-6)  # processors add in another order
     else:
         assert torch.allclose(logits[:, 1:], pretrained, atol=1e-6)
         best = pretrained.max(dim=1)
