@@ -262,6 +262,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train and score a model per support set; returns all scores."""
     use_threads()
     compute = replace(choose_compute("cpu"), half=None)
+    training = choose_compute("cpu") if options.half else compute
     specification = replace(load_specification(find_backbone("fseft-mini")), classes=())
     settings = settings_of(options)
     structures = all_structures()
@@ -284,7 +285,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if is_done(rows, method, k, seed):
             continue
         report = f"k={k} seed={seed}"
-        training = choose_compute("cpu") if options.half else compute
         network, head, curve, seconds = learn(
             support, structures, specification, settings, seed, report, options.start, training
         )

@@ -91,8 +91,10 @@ def in_phase(hounsfield: np.ndarray, annotation: Annotation, phase: str) -> np.n
         (z, y, x) float32.
     """
     volume = hounsfield.astype(np.float32)
+    if annotation.annotated is not None:
+        return volume
     taken = phase_of(hounsfield, annotation)
-    if taken is None or annotation.annotated is not None:
+    if taken is None:
         return volume
     changes = {
         structure.value: BRIGHTENING[structure.canonical].level(phase) - BRIGHTENING[structure.canonical].level(taken)

@@ -127,16 +127,21 @@ def scans_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError("folder-missing", f"There is no folder {folder}.", "Check the path.")
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    files = [path for path in entries if path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES)]
-    images = folder / "images"
-    if not files and images.is_dir() and any(path.name.lower().endswith(IMAGE_SUFFIXES) for path in images.iterdir()):
-        return scans_in(images)  # a support set or a folder of phantoms: its labels are no scans
-    found = files or [path for path in entries if path.is_dir()]
+    # In a support set or a folder of phantoms scans lie below, beside labels, which are none.
+    found = _image_files(folder) or _image_files(folder / "images") or [path for path in entries if path.is_dir()]
     if not found:
         raise InputError(
             "no-scans", f"{folder} holds no scan.", f"Known files: {', '.join(IMAGE_SUFFIXES)}, DICOM folders."
         )
     return found
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """Files with an image's ending, by name; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return [path for path in entries if path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES)]
 
 
 def scan_stem(path: Path) -> str:

@@ -10,9 +10,11 @@ import fseft
 from fseft.backbones.networks import Backbone
 from fseft.backbones.weights import load_backbone
 from fseft.compute import choose_compute, use_threads
+from fseft.errors import InputError
 from fseft.files import replace_whole
+from fseft.pretraining.checkpoint import has_checkpoint
 from fseft.pretraining.distributed import join_processes
-from fseft.pretraining.loop import Result, Trainer
+from fseft.pretraining.loop import CHECKPOINT_FOLDER, Result, Trainer
 from fseft.pretraining.preparation import Pool, prepare
 from fseft.pretraining.settings import PretrainingSettings
 from fseft.pretraining.sources import Source
@@ -53,6 +55,7 @@ def run_pretraining(
     with join_processes(compute) as processes:
         grid = settings.network.specification(())
         if processes.leads:
+            _refuse_a_folder_in_use(output)  # before the work, which may go below it
             prepare(sources, grid, work, settings.workers, reporter)
         processes.wait()
         pool = prepare(sources, grid, work)
@@ -63,6 +66,18 @@ def run_pretraining(
         if processes.leads:
             _write_record(output / RECORD_FILE, sources, pool, settings, result, processes.count, initial)
     return result
+
+
+def _refuse_a_folder_in_use(output: Path) -> None:
+    """A backbone gets a folder of its own: neither another one nor somebody's files are written over."""
+    if has_checkpoint(output / CHECKPOINT_FOLDER) or not output.is_dir():
+        return
+    if any(not path.name.startswith(".") for path in output.iterdir()):
+        raise InputError(
+            "pretraining-output-in-use",
+            f"{output.name!r} holds files, and no run to go on with.",
+            "Choose another folder for the backbone.",
+        )
 
 
 def _write_record(

@@ -146,7 +146,6 @@ class Trainer:
     def _start_from_checkpoint(self, resume: bool) -> None:
         folder = self.output / CHECKPOINT_FOLDER
         if not has_checkpoint(folder):
-            _refuse_a_folder_in_use(self.output)
             return
         if not resume:
             raise InputError(
@@ -254,16 +253,6 @@ class _Means:
         steps, sums = self._steps, self._sums
         self._steps, self._sums = 0, {}
         return {name: float(self._processes.mean(value)) / steps for name, value in sums.items()}
-
-
-def _refuse_a_folder_in_use(output: Path) -> None:
-    """A backbone gets a folder of its own: neither another one nor somebody's files are written over."""
-    if output.is_dir() and any(not path.name.startswith(".") for path in output.iterdir()):
-        raise InputError(
-            "pretraining-output-in-use",
-            f"{output.name!r} holds files, and no run to go on with.",
-            "Choose another folder for the backbone.",
-        )
 
 
 def training_precision(compute: Compute, crop: int) -> torch.dtype | None:
