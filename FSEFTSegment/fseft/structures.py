@@ -51,6 +51,11 @@ def other_side(name: str) -> str:
     return " ".join(words.get(word, word) for word in name.split())
 
 
+def without_side(name: str) -> str:
+    """A name in the common spelling without left or right: the same for both of a pair."""
+    return " ".join(word for word in name.split() if word not in ("left", "right"))
+
+
 @dataclass(frozen=True)
 class Structure:
     """A named anatomical target.

@@ -35,7 +35,7 @@ from fseft.features.volume import FeatureVolume
 from fseft.files import replace_whole
 from fseft.phantom.generator import Phantom, make_phantom
 from fseft.report.drawing import new_figure, png_of
-from fseft.report.overlay import SOFT_TISSUE_HU, draw_legend, draw_outline, draw_slice
+from fseft.report.overlay import SOFT_TISSUE_WINDOW_HU, draw_legend, draw_outline, draw_slice
 from fseft.report.planes import PLANES, Plane, Standing, occupied, slice_of
 from fseft.reporting import Reporter
 from fseft.scan.reading import read_scan
@@ -94,7 +94,7 @@ def _phantom_view(seed: int, region: str, appearance: Any, plane: Plane, _: str)
     marked = slice_of(labels, plane, index)
     box = occupied(image, marked > 0)
     image, marked = image[box], marked[box]
-    low, high = SOFT_TISSUE_HU if appearance == "realistic" else tuple(np.percentile(image, (2, 99)))
+    low, high = SOFT_TISSUE_WINDOW_HU if appearance == "realistic" else tuple(np.percentile(image, (2, 99)))
     grey = np.repeat(np.clip((image - low) / (high - low), 0, 1)[..., None], 3, axis=-1)
     colours = _colours(phantom)[marked]
     coloured = np.where(marked[..., None] > 0, 0.78 * colours + 0.22 * grey, 0.45 * grey)
@@ -248,7 +248,7 @@ def _outlined(scan: Scan, columns: Sequence[tuple[str, np.ndarray]], structures:
     for row, (grey, marked, size) in enumerate(rows):
         for column, labels in enumerate(marked):
             axes = figure.add_subplot(grid[row, column])
-            draw_slice(axes, grey, SOFT_TISSUE_HU, size)
+            draw_slice(axes, grey, SOFT_TISSUE_WINDOW_HU, size)
             for structure in structures:
                 draw_outline(axes, labels == structure.value, structure.color, size)
             if row == 0:

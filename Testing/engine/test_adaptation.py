@@ -18,7 +18,7 @@ from fseft.adaptation.settings import AdaptationSettings
 from fseft.adaptation.support import make_support_case, sample_crops
 from fseft.adaptation.training import plateaued, train_adapter
 from fseft.adapters.initialisation import make_adapter
-from fseft.adapters.registry import find_method
+from fseft.adapters.registry import METHODS, find_method
 from fseft.errors import FseftError
 from fseft.features.source import FeatureSource
 from fseft.models.adapted_model import AdaptedModel, save_model
@@ -211,6 +211,17 @@ def test_unusable_requests_are_named(tmp_path: Path, source: FeatureSource) -> N
     refused("structure-without-example", tmp_path, source, cases=cases, structures=three)
 
 
+def test_a_structure_without_example_is_told_before_features_are_computed(
+    tmp_path: Path, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def computed(*_: object) -> None:
+        raise AssertionError("features were computed first")
+
+    monkeypatch.setattr(source, "features", computed)
+    three = (*STRUCTURES, Structure("nowhere", 9))
+    refused("structure-without-example", tmp_path, source, cases=write_cases(tmp_path, (0,)), structures=three)
+
+
 def test_settings_that_cannot_be_are_named() -> None:
     for name, value in (
         ("steps", "many"),
@@ -236,14 +247,19 @@ def test_settings_that_cannot_be_are_named() -> None:
         assert settings.replace(**dataclasses.asdict(settings)) == settings
 
 
-def test_training_that_goes_astray_makes_no_model(tmp_path: Path, source: FeatureSource) -> None:
+def test_training_that_goes_astray_makes_no_model(
+    tmp_path: Path, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No setting allows such a rate.
+    hasty = dataclasses.replace(find_method("spatial-adapter"), learning_rate=1e36)
+    monkeypatch.setitem(METHODS, "spatial-adapter", hasty)
     with pytest.raises(FseftError) as caught:
         adapt(
             "astray",
             write_cases(tmp_path, (0,)),
             STRUCTURES,
             source,
-            settings=AdaptationSettings(crop=24, steps=30, learning_rate=1e36, plateau_start=100),
+            settings=AdaptationSettings(crop=24, steps=30, plateau_start=100),
         )
     assert caught.value.code == "training-diverged"
 

@@ -38,7 +38,10 @@ def test_adapt_segment_evaluate_and_the_library(workplace: Workplace, capsys: py
     result = workplace.folder / "results" / "ct2.seg.nrrd"
     segment = ["--quiet", "segment", "pair", str(scan), "--output", str(workplace.folder / "results")]
     assert main([*segment, "--prior", "ball=0.1..0.2ml"]) == 0
-    assert "larger than expected (at most 0.2 ml)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "larger than expected (at most 0.2 ml)" in printed
+    assert "predicted Dice" in printed
+    assert "ml before" not in printed  # nothing was refined
     assert result.is_file()
     assert main(segment) == 2  # it exists
     assert "output-exists" in capsys.readouterr().err
@@ -51,6 +54,10 @@ def test_adapt_segment_evaluate_and_the_library(workplace: Workplace, capsys: py
     assert main([*evaluate, "--labels", str(labels), "--csv", str(scores)]) == 0
     assert "surface Dice" in capsys.readouterr().out
     assert len(scores.read_text(encoding="utf-8").splitlines()) == 3
+    # A table takes no other file's place.
+    for option, kind in (("--csv", "CSV table"), ("--json", "JSON file")):
+        assert main([*evaluate, option, str(reference.with_name("notes.txt"))]) == 2
+        assert f"A {kind} would be written" in capsys.readouterr().err
     assert main([*evaluate, "--labels", str(labels), "--structure", "Rod"]) == 0
     printed = capsys.readouterr().out
     assert "rod" in printed
@@ -114,8 +121,26 @@ def test_support_set_from_a_folder(workplace: Workplace, capsys: pytest.CaptureF
     assert main(["--quiet", "adapt", "ball", *some]) == 0
     output = workplace.folder / "results" / "new.nii.gz"
     refined = ["--refine", "default", "--support", str(folder), "--output", str(output)]
+    capsys.readouterr()
     assert main(["--quiet", "segment", "ball", str(workplace.scans[2][0]), *refined]) == 0
     assert output.is_file()
+    assert "ml before" in capsys.readouterr().out
+    # By location the annotated scans give the volumes: a range that was typed in is not ignored without a word.
+    by_location = ["--refine", "location", *refined[2:], "--overwrite", "--prior", "Ball=0.1..900 mL"]
+    assert main(["segment", "ball", str(workplace.scans[2][0]), *by_location]) == 0
+    assert "The volumes given for ball only decide what is flagged" in capsys.readouterr().err
+
+
+def test_going_on_from_a_model_keeps_its_method(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(adapt_arguments(workplace)) == 0
+    again = [*adapt_arguments(workplace, "again"), "--continue", "pair"]
+    assert main([*again, "--method", "linear-probe"]) in (2, 3)
+    told = capsys.readouterr().err
+    assert "[previous-model-does-not-fit]" in told
+    assert "was made by spatial-adapter" in told
+    assert main([*again, "--method", "spatial-adapter"]) == 0
+    assert main(again) == 0
+    assert "(spatial-adapter, 2 cases)" in capsys.readouterr().out
 
 
 def test_a_folder_of_a_support_set_gives_its_scans(tmp_path: Path) -> None:
@@ -154,6 +179,7 @@ def test_errors_are_two_lines_without_traceback(workplace: Workplace, capsys: py
         (["adapt", "m"], "support-missing"),
         (["adapt", "m", "--structure", "=3"], "structure-invalid"),
         (["adapt", "m", "--structure", "a", "--method", "magic"], "method-unknown"),
+        (["phantom", "x", "--spacing", "0", "3", "3"], "phantom-bad-grid"),
         (["adapt", "m", "--structure", "a", "--backbone", "nowhere"], "backbone-unknown"),
         (["adapt", "m", "--structure", "a", "--device", "toaster"], "device-unavailable"),
         (["adapt", "m", "--structure", "a", "--setting", "nonsense=1"], "setting-invalid"),
@@ -330,11 +356,11 @@ def test_no_output_meets_another_or_overwrites_what_was_given(
     # Nor is a page written over something that is none, whatever it is.
     elsewhere = workplace.scans[2][1]
     assert main([*adapt, str(elsewhere)]) == 2
-    assert "[report-not-a-page]" in capsys.readouterr().err
+    assert "[output-ending]" in capsys.readouterr().err
     page = ["--output", str(out / "a.nii.gz"), "--report", str(elsewhere), "--overwrite"]
     (out / "a.before.nii.gz").unlink()
     assert main(["--quiet", "segment", "pair", str(scan), *page]) == 2
-    assert "[report-not-a-page]" in capsys.readouterr().err
+    assert "[output-ending]" in capsys.readouterr().err
     assert elsewhere.read_bytes() == drawn
     assert main(["models", "show", "again"]) == 2
 

@@ -108,8 +108,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
 
     with pytest.raises(Cancelled, match="--resume"):
         train(pool, tmp_path / "parts", TINY.replace(steps=6), reporter=Stopping())
+    # What was stopped can be used, and says what it is wherever it is listed.
+    assert load_specification(tmp_path / "parts").title.endswith("(training not finished)")
     again = train(pool, tmp_path / "parts", TINY.replace(steps=6), resume=True)
     assert again.progress.step == 6
+    assert load_specification(tmp_path / "parts").title == load_specification(tmp_path / "whole").title
     assert losses(again) == losses(whole)
     assert again.progress.positives == whole.progress.positives
     first, second = (load_backbone(tmp_path / name).state_dict() for name in ("whole", "parts"))

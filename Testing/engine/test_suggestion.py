@@ -230,3 +230,24 @@ def test_the_command_prints_scans_and_slices(
     assert json.loads(capsys.readouterr().out)["slices"]["slices"][0]["why"] == "spread"
     assert main([*folder, "--labelmap", str(labelmap)]) == 2
     assert "labelmap-one-scan" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_scan_does_not_keep_the_others_from_being_ranked(
+    tmp_path: Path, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_backbone, tmp_path / "home" / "backbones" / "tiny")
+    monkeypatch.setenv("FSEFT_HOME", str(tmp_path / "home"))
+    for seed in range(2):
+        write_scan(make_scan(seed)[0], tmp_path / f"ct{seed}.nii.gz")
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(b"no scan")
+    command = ["suggest", *(str(tmp_path / name) for name in ("broken.nii.gz", "ct0.nii.gz", "ct1.nii.gz"))]
+    assert main([*command, "--backbone", "tiny", "--device", "cpu", "--json"]) == 2
+    told = capsys.readouterr()
+    result = json.loads(told.out)
+    assert {entry["name"] for entry in result["ranking"]} == {"ct0", "ct1"}
+    assert [entry["name"] for entry in result["left_out"]] == ["broken"]
+    assert "broken was left out" in told.err
+    assert "1 of 3 scans could not be used: broken. " in " ".join(told.err.split("\n"))
+    assert main(["suggest", str(broken), "--backbone", "tiny", "--device", "cpu"]) == 2
+    assert "scans-left-out" not in capsys.readouterr().err  # the scan's own error

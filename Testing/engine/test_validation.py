@@ -24,6 +24,7 @@ from fseft.segmentation.report import make_report
 from fseft.segmentation.scoring import score_volume
 from fseft.segmentation.segment import segment_scan
 from fseft.structures import Structure
+from fseft.transduction.plan import Outcome
 from fseft.validation import atlas_row
 from fseft.validation.atlas_row import with_atlas
 from fseft.validation.choice import choose, worse_than_zero_shot
@@ -326,9 +327,10 @@ def test_a_calibrated_model_flags_by_predicted_dice_and_another_by_confidence(
     unsure = [replace(confidence, low_boundary_share=1.0) for confidence in result.confidence]
     result = replace(result, confidence=unsure)
 
-    def flags(calibration: Calibration | None) -> list[str]:
+    def flags(calibration: Calibration | None, changed_ml: float = 0.0) -> list[str]:
         record = {**model.validation, "calibration": None if calibration is None else calibration.as_json()}
-        report = make_report("s", replace(model, validation=record), result, {}, {})
+        outcomes = [Outcome("refined", "", 1.0, 1.0, changed_ml) for _ in STRUCTURES]
+        report = make_report("s", replace(model, validation=record), replace(result, outcomes=outcomes), {}, {})
         return list(report["structures"][0]["flags"])
 
     learnt = Calibration.from_json(model.validation["calibration"])
@@ -338,3 +340,6 @@ def test_a_calibrated_model_flags_by_predicted_dice_and_another_by_confidence(
     assert any("likely poor (predicted Dice 0.40)" in flag for flag in flags(poor))
     assert not any("likely poor" in flag or flag == LOW_CONFIDENCE_FLAG for flag in flags(good))
     assert LOW_CONFIDENCE_FLAG in flags(None)
+    # Calibration knows the model's own results. What refinement changed is another one: the flag says which it means.
+    assert "likely poor (predicted Dice 0.40), before refinement" in flags(poor, changed_ml=0.5)
+    assert f"{LOW_CONFIDENCE_FLAG}, before refinement" in flags(None, changed_ml=0.5)

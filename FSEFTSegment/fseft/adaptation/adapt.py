@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -102,7 +103,7 @@ def adapt(
     """
     check_name(name)
     method = method if previous is None else previous.method
-    chosen = None if method == AUTO else find_method(method)
+    chosen = None if method == AUTO else find_method(method, AUTO)
     settings = settings or AdaptationSettings()
     if previous is not None and chosen is not None:
         require_same_kind(previous, chosen, source.specification)
@@ -239,6 +240,7 @@ def load_cases(
     """
     loaded: list[LoadedCase] = []
     seen: dict[str, str] = {}
+    shown: set[str] = set()
     for number, files in enumerate(cases):
         reporter.progress("cases", number, len(cases), files.name)
         reporter.check_cancelled()
@@ -254,12 +256,14 @@ def load_cases(
         sparse = None if files.sparse == "no" else SparseSlices(axis=_sparse_axis(files.sparse))
         others = files.others if files.structures is None else "background"
         annotation = read_annotation(files.annotation, scan, wanted, sparse, reporter, others)
+        shown |= {s.name for s in annotation.structures if (annotation.labels == s.value).any()}
+        if number == len(cases) - 1:
+            _require_examples(structures, shown)  # before the last features, which are the only ones with one scan
         features = source.features(scan, reporter)
         case = make_support_case(files.name, features, annotation, structures)
         case = with_views(case, scan, annotation, structures, source, views, reporter)
         loaded.append(LoadedCase(case, _whole_volumes(annotation, scan.geometry), scan.content_key))
     reporter.progress("cases", len(cases), max(1, len(cases)))
-    _require_examples(structures, [entry.case for entry in loaded])
     return loaded
 
 
@@ -272,10 +276,8 @@ def _sparse_axis(text: str) -> Literal["auto", 0, 1, 2]:
     return axes[text]
 
 
-def _require_examples(structures: Sequence[Structure], cases: Sequence[SupportCase]) -> None:
-    if not cases:
-        return
-    missing = [s.name for i, s in enumerate(structures) if not any(case.foreground[i].size for case in cases)]
+def _require_examples(structures: Sequence[Structure], shown: AbstractSet[str]) -> None:
+    missing = [structure.name for structure in structures if structure.name not in shown]
     if missing:
         raise AnnotationError(
             "structure-without-example",

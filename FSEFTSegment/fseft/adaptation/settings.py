@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 
 from fseft.errors import InputError
+from fseft.setting_rules import Choice, Number, Rule, require
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class AdaptationSettings:
         views: of each annotated scan to learn from beside it, see :mod:`fseft.adaptation.views`; None: as many as pay
             with so few scans.
         seed: same seed, same input, same model.
+
+    Raises:
+        InputError: "setting-invalid" for a value that a setting cannot have.
     """
 
     crop: int = 48
@@ -55,6 +58,9 @@ class AdaptationSettings:
     plateau_start: int = 31
     views: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self, _RULES, "setting-invalid")
 
     @classmethod
     def published(cls, seed: int = 0) -> AdaptationSettings:
@@ -77,67 +83,31 @@ class AdaptationSettings:
         Raises:
             InputError: "setting-invalid" for an unknown name, or a value that the setting cannot have.
         """
-        for name, value in changes.items():
-            if name not in _ALLOWED:
+        for name in changes:
+            if name not in _RULES:
                 raise InputError(
-                    "setting-invalid", f"There is no setting {name!r}.", f"Choose from: {', '.join(_ALLOWED)}."
-                )
-            if not _ALLOWED[name].holds(value):
-                raise InputError(
-                    "setting-invalid",
-                    f"The setting {name} cannot be {value!r}.",
-                    f"It is {_ALLOWED[name].words()}.",
+                    "setting-invalid", f"There is no setting {name!r}.", f"Choose from: {', '.join(_RULES)}."
                 )
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class _Allowed:
-    """What a setting may be: one of some words, or a whole or real number in a range, perhaps nothing."""
-
-    low: float = 0.0
-    high: float = math.inf
-    whole: bool = False
-    optional: bool = False
-    choices: tuple[str, ...] = ()
-
-    def holds(self, value: object) -> bool:
-        """Whether a value is allowed."""
-        if value is None:
-            return self.optional
-        if self.choices:
-            return value in self.choices
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
-            return False
-        return math.isfinite(value) and self.low <= value <= self.high
-
-    def words(self) -> str:
-        """The same for people."""
-        nothing = ", or null" if self.optional else ""
-        if self.choices:
-            return " or ".join(self.choices)
-        kind = "a whole number" if self.whole else "a number"
-        upper = f"from {self.low:g} to {self.high:g}" if math.isfinite(self.high) else f"of at least {self.low:g}"
-        return f"{kind} {upper}{nothing}"
-
-
 #: A crop has to hold a voxel of the coarsest level; the upper bounds keep a slip of the finger from filling memory.
-_ALLOWED = {
-    "crop": _Allowed(8, 512, whole=True),
-    "crops_per_step": _Allowed(1, 64, whole=True),
-    "positive_fraction": _Allowed(0, 1),
-    "learning_rate": _Allowed(0, 10, optional=True),
-    "weight_decay": _Allowed(0, 10),
-    "cross_entropy": _Allowed(0, 100),
-    "head_start": _Allowed(choices=("fitted", "pretrained")),
-    "background": _Allowed(choices=("zero", "xavier")),
-    "epochs": _Allowed(1, 1_000_000, whole=True),
-    "steps": _Allowed(1, 10_000_000, whole=True, optional=True),
-    "warmup_epochs": _Allowed(0, whole=True),
-    "plateau_window": _Allowed(1, whole=True),
-    "plateau_patience": _Allowed(1, whole=True),
-    "plateau_delta": _Allowed(0),
-    "plateau_start": _Allowed(0, whole=True),
-    "views": _Allowed(0, 3, whole=True, optional=True),
-    "seed": _Allowed(0, 2**63 - 1, whole=True),
+_RULES: dict[str, Rule] = {
+    "crop": Number(8, 512, whole=True),
+    "crops_per_step": Number(1, 64, whole=True),
+    "positive_fraction": Number(0, 1),
+    "learning_rate": Number(0, 10, optional=True),
+    "weight_decay": Number(0, 10),
+    "cross_entropy": Number(0, 100),
+    "head_start": Choice(("fitted", "pretrained")),
+    "background": Choice(("zero", "xavier")),
+    "epochs": Number(1, 1_000_000, whole=True),
+    "steps": Number(1, 10_000_000, whole=True, optional=True),
+    "warmup_epochs": Number(0, whole=True),
+    "plateau_window": Number(1, whole=True),
+    "plateau_patience": Number(1, whole=True),
+    "plateau_delta": Number(0),
+    "plateau_start": Number(0, whole=True),
+    "views": Number(0, 3, whole=True, optional=True),
+    "seed": Number(0, 2**63 - 1, whole=True),
 }

@@ -40,12 +40,17 @@ METHODS: dict[str, Method] = {
 }
 
 
-def find_method(name: str) -> Method:
+def find_method(name: str, *others: str) -> Method:
     """The method of that name.
+
+    Args:
+        name: what was asked for.
+        others: further names that the caller takes, for the hint.
 
     Raises:
         InputError: "method-unknown".
     """
     if name not in METHODS:
-        raise InputError("method-unknown", f"There is no method {name!r}.", f"Choose one of: {', '.join(METHODS)}.")
+        known = ", ".join([*METHODS, *others])
+        raise InputError("method-unknown", f"There is no method {name!r}.", f"Choose one of: {known}.")
     return METHODS[name]

@@ -13,7 +13,7 @@ from fseft.cli.support_arguments import (
     add_training_arguments,
     training_parameters,
 )
-from fseft.cli.tables import print_table
+from fseft.cli.tables import count_of, print_table
 from fseft.cli.validate import add_atlas_argument, print_validation
 from fseft.reporting import Reporter
 
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_support_arguments(parser)
     parser.add_argument(
         "--method",
-        default="spatial-adapter",
-        help="auto (best by leave-one-out), zero-shot, linear-probe, mlp-adapter or spatial-adapter (default)",
+        help="auto (best by leave-one-out), zero-shot, linear-probe, mlp-adapter or spatial-adapter (the default, but "
+        "for --continue)",
     )
     add_training_arguments(parser)
     parser.add_argument("--validate", action="store_true", help="leave-one-out validation; always done with auto")
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     if result["validation"]:
         print()
         print_validation(result["validation"])
-    print(f"Model {result['name']!r} ({result['method']}, {result['shots']} cases) is in {result['model']}")
+    print(f"Model {result['name']!r} ({result['method']}, {count_of(result['shots'], 'case')}) is in {result['model']}")
 
 
 def job_parameters(options: argparse.Namespace) -> dict[str, Any]:

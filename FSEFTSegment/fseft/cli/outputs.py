@@ -12,17 +12,21 @@ from fseft.errors import InputError
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
-def complain_of_left_out(result: Mapping[str, Any]) -> None:
+def complain_of_left_out(left_out: Sequence[Mapping[str, Any]], used: int) -> None:
     """End a command that could not use all scans as one that failed, after it has told what it did.
+
+    Args:
+        left_out: as a job's result has them.
+        used: how many scans could be used.
 
     Raises:
         InputError: "scans-left-out".
     """
-    names = [str(entry["name"]) for entry in result["left_out"]]
+    names = [str(entry["name"]) for entry in left_out]
     if names:
         raise InputError(
             "scans-left-out",
-            f"{len(names)} of {len(result['scans']) + len(names)} scans could not be used: {', '.join(names)}.",
+            f"{len(names)} of {used + len(names)} scans could not be used: {', '.join(names)}.",
             "The results of the others are whole; the warnings tell what is wrong with these.",
         )
 

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         print(json.dumps(result, indent=1))
     else:
         _print_proposals(result["scans"])
-    complain_of_left_out(result)
+    complain_of_left_out(result["left_out"], len(result["scans"]))
 
 
 def _print_proposals(scans: Sequence[dict[str, Any]]) -> None:

@@ -23,7 +23,7 @@ Examples:
   fseft segment my-model --folder new-scans/ --output results/ --format .nii.gz
   fseft segment my-model dicom-folder/ --output results/ --prior liver=1200..1800ml --refine default"""
 
-_PRIOR = re.compile(r"^(?P<name>.+)=(?P<low>[\d.]+)\.\.(?P<high>[\d.]+?)\s*(ml)?$")
+_PRIOR = re.compile(r"^(?P<name>.+)=(?P<low>[\d.]+)\.\.(?P<high>[\d.]+?)\s*(ml)?$", re.IGNORECASE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,19 +62,23 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         print(json.dumps(result, indent=1))
     else:
         _print_reports(result["scans"])
-    complain_of_left_out(result)
+    complain_of_left_out(result["left_out"], len(result["scans"]))
 
 
 def _print_reports(reports: Sequence[dict[str, Any]]) -> None:
     for report in reports:
         rows = []
+        refined = any(entry["refinement"] for entry in report["structures"])
         for entry in report["structures"]:
             expected = "-" if entry["expected_ml"] is None else "{:.1f} - {:.1f}".format(*entry["expected_ml"])
+            dice = entry["predicted_dice"]
             rows.append(
                 [
                     entry["name"],
                     f"{entry['volume_ml']:.1f}",
                     expected,
+                    *([_refined(entry["refinement"])] if refined else []),
+                    "-" if dice is None else f"{dice['value']:.2f}",
                     "; ".join(entry["flags"]),
                     "; ".join(entry["notes"]),
                 ]
@@ -82,7 +86,15 @@ def _print_reports(reports: Sequence[dict[str, Any]]) -> None:
         print(f"\n{report['name']} -> {report['output']}  ({sum(report['seconds'].values()):.0f} s)")
         if report.get("flags"):
             print(f"Look at this scan: {'; '.join(report['flags'])}.")
-        print_table(["structure", "ml", "expected ml", "look at", "notes"], rows)
+        header = ["structure", "ml", "expected ml", *(["ml before"] if refined else []), "predicted Dice"]
+        print_table([*header, "look at", "notes"], rows)
+
+
+def _refined(outcome: dict[str, Any] | None) -> str:
+    """The volume before refinement, or that nothing changed."""
+    if outcome is None or not outcome["changed_ml"]:
+        return "unchanged"
+    return f"{outcome['before_ml']:.1f}"
 
 
 def job_parameters(options: argparse.Namespace) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from fseft.cli.outputs import complain_of_left_out
 from fseft.cli.segment import scan_stem, scans_in
 from fseft.cli.tables import print_table
 from fseft.errors import InputError
@@ -44,7 +45,12 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     result = run_job(Job("suggest", job_parameters(options)), reporter)
     if options.json:
         print(json.dumps(result, indent=1))
-        return
+    else:
+        _print(result)
+    complain_of_left_out(result["left_out"], len(result["ranking"]) + len(options.annotated))
+
+
+def _print(result: dict[str, Any]) -> None:
     rows = [[entry["name"], f"{entry['score']:.2f}", entry["why"]] for entry in result["ranking"]]
     print_table(["annotate next", "score", "why"], rows)
     if result["limiting_structure"] is not None:

@@ -6,8 +6,9 @@ Parameters: ``name``; ``cases`` [{``scan``, ``annotation``, ``name``, ``sparse``
 ``protocol`` "default"|"published"; ``settings`` overrides of :class:`AdaptationSettings`; ``device``; ``seed``;
 ``validate`` by leave-one-out (default false, with the method "auto" always); ``output`` model folder, or null for
 the library; ``replace`` an existing model (default true); ``report`` an HTML page to write about the model, or null;
-``previous`` a model, by name or folder, to go on from: its method, few steps; ``atlas`` whether validation compares
-with annotations carried over by registration (default: with the method "auto"; about 10 s a pair of scans, then kept).
+``previous`` a model, by name or folder, to go on from: its method, which ``method`` must not contradict, few steps;
+``atlas`` whether validation compares with annotations carried over by registration (default: with the method "auto";
+about 10 s a pair of scans, then kept).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fseft.errors import ModelError
 from fseft.features.source import FeatureSource
 from fseft.files import require_writable_folder
 from fseft.jobs.job import Parameters
-from fseft.jobs.outputs import check_outputs, check_page, files_of
+from fseft.jobs.outputs import check_ending, check_outputs, files_of
 from fseft.models.adapted_model import AdaptedModel, check_name, describe, load_model, save_model
 from fseft.models.library import find_model, library_folder
 from fseft.models.versions import check_replaceable
@@ -43,14 +44,16 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         )
     check_replaceable(folder)
     cases = [read_case(entry) for entry in parameters.each("cases")]
-    method = parameters.text("method", "spatial-adapter")
+    asked = parameters.optional_text("method")
     report = parameters.optional_text("report")
     # Learning takes minutes to hours: what cannot be written is told before, not after.
     check_outputs([Path(report)] if report else [], files_of(cases))
-    check_page(report)
+    check_ending(report, "page")
     require_writable_folder(folder)
     compute = choose_compute(parameters.text("device", "auto"))
     source = FeatureSource.of_backbone(parameters.text("backbone", "fseft-mini"), compute)
+    previous = _previous(parameters.optional_text("previous"), asked, source)
+    method = previous.method if previous is not None else asked or "spatial-adapter"
     model = adapt(
         name,
         cases,
@@ -60,7 +63,7 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         read_settings(parameters),
         reporter,
         validated=parameters.flag("validate"),
-        previous=_previous(parameters.optional_text("previous"), source),
+        previous=previous,
         atlas=parameters.flag("atlas", method == AUTO),
     )
     reporter.check_cancelled()
@@ -70,8 +73,17 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     return {"model": str(folder), **describe(model)}
 
 
-def _previous(name: str | None, source: FeatureSource) -> AdaptedModel | None:
-    return load_model(find_model(name), source.specification) if name else None
+def _previous(name: str | None, asked: str | None, source: FeatureSource) -> AdaptedModel | None:
+    if not name:
+        return None
+    previous = load_model(find_model(name), source.specification)
+    if asked not in (None, previous.method):
+        raise ModelError(
+            "previous-model-does-not-fit",
+            f"The model {previous.name!r} was made by {previous.method}, and going on from it keeps that method.",
+            f"Leave the method out, or adapt from the start with {asked}.",
+        )
+    return previous
 
 
 def read_case(entry: Parameters) -> CaseFiles:

@@ -13,7 +13,7 @@ from fseft.scan.writing import checked_ending
 from fseft.segmentation.report import report_path
 from fseft.segmentation.segment import Query
 
-PAGE_ENDINGS = (".html", ".htm")
+_ENDINGS = {"page": (".html", ".htm"), "CSV table": (".csv",), "JSON file": (".json",)}
 
 
 def outputs_of(query: Query) -> list[Path]:
@@ -28,17 +28,22 @@ def outputs_of(query: Query) -> list[Path]:
     return [*labelmaps, report_path(query.output)]
 
 
-def check_page(page: str | None) -> None:
-    """Refuse a report whose name is not a page's: it would take the place of whatever has that name.
+def check_ending(path: str | Path | None, kind: str) -> None:
+    """Refuse an output whose name is not one of its kind: it would take the place of whatever has that name.
+
+    Args:
+        path: of the output; None is right.
+        kind: "page", "CSV table" or "JSON file".
 
     Raises:
-        InputError: "report-not-a-page".
+        InputError: "output-ending".
     """
-    if page is not None and Path(page).suffix.lower() not in PAGE_ENDINGS:
+    endings = _ENDINGS[kind]
+    if path is not None and Path(path).suffix.lower() not in endings:
         raise InputError(
-            "report-not-a-page",
-            f"The report is a page, and the name {Path(page).name!r} is not one of a page.",
-            f"Give it a name that ends in {PAGE_ENDINGS[0]}.",
+            "output-ending",
+            f"A {kind} would be written to {Path(path).name!r}, which is not the name of one.",
+            f"Give it a name that ends in {endings[0]}.",
         )
 
 

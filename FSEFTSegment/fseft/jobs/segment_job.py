@@ -21,7 +21,7 @@ from fseft.errors import InputError
 from fseft.features.source import FeatureSource
 from fseft.jobs.adapt_job import read_case, read_structure
 from fseft.jobs.job import Parameters
-from fseft.jobs.outputs import check_outputs, check_page, files_of, outputs_of
+from fseft.jobs.outputs import check_ending, check_outputs, files_of, outputs_of
 from fseft.location.support import load_atlas_cases
 from fseft.models.adapted_model import AdaptedModel, SizePrior, load_model, read_description
 from fseft.models.library import find_model
@@ -45,12 +45,18 @@ def run_segment(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         [*(path for query in queries for path in outputs_of(query)), *([Path(page)] if page else [])],
         [*(query.scan for query in queries), *files_of(read_support(parameters))],
     )
-    check_page(page)
+    check_ending(page, "page")
     compute = choose_compute(parameters.text("device", "auto"))
     source = FeatureSource.of_backbone(str(read_description(folder)["backbone"]), compute)
     model = load_model(folder, source.specification)
     priors = read_priors(parameters, model)
     refining = read_refining(parameters, model, source, reporter)
+    if refining.mode == "location" and priors:
+        reporter.log(
+            f"The volumes given for {', '.join(priors)} only decide what is flagged: refinement by location takes "
+            "expected volumes from the annotated scans.",
+            "warning",
+        )
     batch = segment_files(queries, model, source, priors, parameters.flag("keep_largest"), reporter, refining)
     if page is not None:
         written = {report["output"] for report in batch.reports}

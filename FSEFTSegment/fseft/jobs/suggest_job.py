@@ -6,7 +6,8 @@ count; ``model`` name or folder, or null; ``backbone`` (default: the model's, el
 
 Result: ``ranking`` [{``name``, ``score``, ``why``}]; ``limiting_structure`` {``name``, ``dice``, ``measure``, ``why``}
 or null; ``slices`` for the first scan of the ranking {``name``, ``direction``, ``slices`` [{``k``, ``position_mm``,
-``why``}], ``advice``} or null.
+``why``}], ``advice``} or null; ``left_out`` [{``name``, ``code``, ``message``, ``hint``}], scans that could not be
+read.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def run_suggest(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         "ranking": [dataclasses.asdict(entry) for entry in found.ranking],
         "limiting_structure": None if description is None else limiting_structure(description),
         "slices": slices,
+        "left_out": found.left_out.as_json(),
     }
 
 

@@ -10,6 +10,7 @@ from scipy import ndimage
 from fseft.phantom.deformation import Lattice
 from fseft.phantom.frame import Draw, Patient
 from fseft.phantom.tissues import TISSUE_IDS, TISSUES
+from fseft.structures import without_side
 
 Appearance = Literal["realistic", "randomised"]
 Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -86,7 +87,7 @@ def _tissue_values(draw: Draw) -> tuple[np.ndarray, np.ndarray]:
     means = np.empty(len(TISSUES), dtype=np.float32)
     for i, t in enumerate(TISSUES):
         # The two sides of a pair are made of the same stuff and differ only a little.
-        pair = t.name.removeprefix("left ").removeprefix("right ")
+        pair = without_side(t.name)
         shift = by_pair.setdefault(pair, draw.around(0, t.spread))
         means[i] = t.hounsfield + arterial * t.arterial + venous * t.venous + shift + draw.around(0, t.spread * 0.15)
     _swallow_contrast(means, draw)

@@ -113,11 +113,17 @@ def _check(
         )
     bad_spacing = len(spacing_mm) != 3 or not all(0.2 <= s <= 20 for s in spacing_mm)
     bad_size = size is not None and (len(size) != 3 or not all(1 <= n <= 2048 for n in size))
-    if bad_spacing or bad_size:
+    if bad_spacing:
+        given = " x ".join(f"{step:g}" for step in spacing_mm)
+        raise InputError(
+            "phantom-bad-grid", f"A phantom cannot have voxels of {given} mm.", "Give three numbers from 0.2 to 20 mm."
+        )
+    if bad_size:
+        given = " x ".join(map(str, size or ()))
         raise InputError(
             "phantom-bad-grid",
-            f"A phantom cannot have spacing {tuple(spacing_mm)} and size {size}.",
-            "Give three spacings of 0.2 to 20 mm and, if any, three sizes of 1 to 2048 voxels.",
+            f"A phantom cannot have {given} voxels.",
+            "Give three whole numbers from 1 to 2048, or none.",
         )
 
 

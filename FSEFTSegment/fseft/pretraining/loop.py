@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from fseft.reporting import SILENT, Reporter
 
 PHASE = "pretraining"
 CHECKPOINT_FOLDER = "checkpoint"
+UNFINISHED = " (training not finished)"
 _STOPPED = -1.0
 _NARROWEST = 3  # voxels
 
@@ -127,20 +129,26 @@ class Trainer:
         finally:
             del batches  # ends the workers
         self._report(means)
-        specification = self.save()
+        specification = self.save(finished=True)
         if self.processes.leads:
             self.reporter.progress(PHASE, 100.0, 100.0, f"{self.progress.step} steps")
         return Result(specification, self.progress)
 
-    def save(self) -> BackboneSpecification:
-        """Write checkpoint and backbone; the leading process does."""
+    def save(self, finished: bool = False) -> BackboneSpecification:
+        """Write checkpoint and backbone; the leading process does.
+
+        Args:
+            finished: the budget is used up. A backbone that is not finished says so in its title wherever it is listed.
+        """
         if self.processes.leads:
             optimiser = {"optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict()}
             save_checkpoint(
                 self.output / CHECKPOINT_FOLDER,
                 Checkpoint(self.pool.classes, self.network.state_dict(), self.average.state, optimiser, self.progress),
             )
-            return export_backbone(self.specification, self.average.state, self.progress.positives, self.output)
+            title = self.specification.title + ("" if finished else UNFINISHED)
+            named = dataclasses.replace(self.specification, title=title)
+            return export_backbone(named, self.average.state, self.progress.positives, self.output)
         return self.specification
 
     def _start_from_checkpoint(self, resume: bool) -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from fseft.preprocessing.intensity import SOFT_TISSUE_HU
 from fseft.pretraining.class_map import WHOLES, class_of
+from fseft.structures import without_side
 
 #: Levels that structures take in other phases, most of them, and a few as bright as arteries.
 _LEVELS_HU, _BRIGHT_HU = (-10.0, 200.0), (200.0, 450.0)
@@ -37,7 +38,7 @@ def recolouring_groups(structures: Sequence[str]) -> Tensor:
     groups = [0]
     for structure in structures:
         name = class_of(structure)
-        pair = name.removeprefix("left ").removeprefix("right ")
+        pair = without_side(name)
         if name in WHOLES["bone"]:
             groups.append(0)
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,52 @@ from typing import Any, Literal
 
 from fseft.backbones.specification import BackboneSpecification, FeatureLevel
 from fseft.errors import InputError
-from fseft.pretraining.setting_checks import checked
+from fseft.setting_rules import Choice, ListOf, Number, Rule, Text, require
 
 #: Stride of the compact U-Net's coarsest level; crops are multiples of it.
 COARSEST_STRIDE = 16
 
 Loss = Literal["points", "published"]
+
+INVALID = "pretraining-setting-invalid"
+_SHARE, _ANY, _MORE_THAN_NONE = Number(0, 1), Number(), Number(0, above=True)
+_COUNT, _COUNT_OR_NONE = Number(1, whole=True), Number(0, whole=True)
+_HU = Number(-math.inf)
+
+_NETWORK_RULES: dict[str, Rule] = {
+    "id": Text(),
+    "title": Text(),
+    "detail": _COUNT,
+    "widths": ListOf(_COUNT, 4),
+    "spacing_mm": ListOf(_MORE_THAN_NONE, 3),
+    "windows_hu": ListOf(ListOf(_HU, 2, rising=True)),
+    "patch": Number(COARSEST_STRIDE, whole=True, multiple=COARSEST_STRIDE),
+}
+
+_AUGMENTATION_RULES: dict[str, Rule] = {
+    "largest_zoom": Number(1),
+    **dict.fromkeys(("axis_zoom", "rotation", "foreground_jitter", "offset_hu", "noise_hu"), _ANY),
+    **dict.fromkeys(("flip", "contrast", "gain", "thick", "noise", "phase", "cut"), _SHARE),
+    "cut_voxels": ListOf(_COUNT_OR_NONE, 2, rising=True),
+}
+
+_RULES: dict[str, Rule] = {
+    "loss": Choice(("points", "published")),
+    "crop": Number(COARSEST_STRIDE, whole=True, multiple=COARSEST_STRIDE),
+    **dict.fromkeys(("batch", "points", "report_steps"), _COUNT),
+    **dict.fromkeys(
+        ("foreground_points", "place_points", "least_positives", "warmup_steps", "seed", "workers"), _COUNT_OR_NONE
+    ),
+    **dict.fromkeys(("foreground_crops", "final_rate", "average", "freeze_normalisation_at"), _SHARE),
+    **dict.fromkeys(
+        ("dice_weight", "cross_entropy_weight", "tissue_weight", "cell_weight", "coordinate_weight", "level_weight",
+         "contrast_weight", "boundary_weight", "weight_decay"),
+        _ANY,
+    ),
+    **dict.fromkeys(("learning_rate", "clip", "checkpoint_minutes"), _MORE_THAN_NONE),
+    "minutes": Number(0, optional=True),
+    "steps": Number(1, whole=True, optional=True),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,6 +81,9 @@ class NetworkSettings:
     spacing_mm: tuple[float, float, float] = (1.5, 1.5, 1.5)
     windows_hu: tuple[tuple[float, float], ...] = ((-160.0, 240.0), (-1000.0, 400.0), (0.0, 1500.0))
     patch: int = 96
+
+    def __post_init__(self) -> None:
+        require(self, _NETWORK_RULES, INVALID)
 
     def specification(self, classes: Sequence[str]) -> BackboneSpecification:
         """The specification of this network with one head row per class."""
@@ -95,6 +139,9 @@ class AugmentationSettings:
     phase: float = 0.0
     cut: float = 0.12
     cut_voxels: tuple[int, int] = (8, 30)
+
+    def __post_init__(self) -> None:
+        require(self, _AUGMENTATION_RULES, INVALID)
 
 
 @dataclass(frozen=True)
@@ -163,23 +210,15 @@ class PretrainingSettings:
     report_steps: int = 25
 
     def __post_init__(self) -> None:
-        hint = "The defaults are a good start."
+        require(self, _RULES, INVALID)
         if self.minutes is None and self.steps is None:
             raise InputError("pretraining-endless", "Neither minutes nor steps are given.", "Give at least one budget.")
-        if self.crop < COARSEST_STRIDE or self.crop % COARSEST_STRIDE:
-            message = f"The crop {self.crop} is no multiple of {COARSEST_STRIDE}."
-            raise InputError("pretraining-setting-invalid", message, hint)
-        for name in ("batch", "points", "report_steps"):
-            if getattr(self, name) < 1:
-                raise InputError("pretraining-setting-invalid", f"{name} must be 1 or more.", hint)
         if self.loss == "published" and (self.contrast_weight or self.boundary_weight or self.level_weight):
             raise InputError(
-                "pretraining-setting-invalid",
+                INVALID,
                 'The loss "published" has no further terms.',
                 'Leave out level_weight, contrast_weight and boundary_weight, or choose the loss "points".',
             )
-        if self.loss not in ("points", "published"):
-            raise InputError("pretraining-setting-invalid", f"There is no loss {self.loss!r}.", hint)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
@@ -205,16 +244,21 @@ def _overridden(settings: Any, values: dict[str, Any], part: str = "") -> Any:
             raise _unknown(part + name)
         current = getattr(settings, name)
         if not dataclasses.is_dataclass(current):
-            changes[name] = checked(name, value, current)
+            changes[name] = _as_tuples(value)
         elif isinstance(value, dict):
             changes[name] = _overridden(current, value, f"{name}.")
         else:
             raise InputError(
-                "pretraining-setting-invalid",
+                INVALID,
                 f"The setting {name} cannot be {value!r}.",
                 f"It holds settings of its own: {', '.join(sorted(_names(current)))}.",
             )
     return dataclasses.replace(settings, **changes)
+
+
+def _as_tuples(value: Any) -> Any:
+    """A value of JSON, its lists as tuples."""
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def read_overrides(path: Path) -> dict[str, Any]:

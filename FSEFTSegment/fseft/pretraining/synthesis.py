@@ -18,6 +18,7 @@ from fseft.phantom.deformation import Lattice
 from fseft.phantom.frame import Draw
 from fseft.preprocessing.intensity import AIR_HU
 from fseft.pretraining.targets import CELL_BOUNDS_HU, TISSUE_BOUNDS_HU, TISSUES
+from fseft.structures import canonical_name, without_side
 
 _BODY_HU = -300.0
 _EXCHANGED = 0.5  # chance of an organ that both patients have
@@ -190,7 +191,7 @@ def _other_contrast(means: np.ndarray, owners: np.ndarray, structures: tuple[str
     changed = means + draw.rng.normal(0, 6, len(means)).astype(np.float32) * (means > _BODY_HU)
     by_pair: dict[str, float] = {}
     for value, name in enumerate(structures, start=1):
-        pair = name.lower().replace("left", "").replace("right", "")
+        pair = without_side(canonical_name(name))
         shift = by_pair.setdefault(pair, draw.around(0, 8) + (draw.between(0, 110) if draw.chance(0.5) else 0.0))
         soft = (owners == value) & (means > _BODY_HU) & (means < CELL_BOUNDS_HU[-1])
         changed[soft] += shift

@@ -14,7 +14,7 @@ from fseft.scan.scan import Scan
 from fseft.structures import Structure
 
 #: Soft tissue as abdominal CT is read, in HU.
-SOFT_TISSUE_HU = (-160.0, 240.0)
+SOFT_TISSUE_WINDOW_HU = (-160.0, 240.0)
 _COLUMN_INCHES, _TITLE_INCHES, _LEGEND_INCHES = 4.2, 0.35, 0.6
 _LEGEND_ENTRIES = 24
 _TEXT = "#e8e8e8"
@@ -25,7 +25,7 @@ def overlay_png(
     scan: Scan,
     labelmaps: Sequence[tuple[str, np.ndarray]],
     structures: Sequence[Structure],
-    window_hu: tuple[float, float] = SOFT_TISSUE_HU,
+    window_hu: tuple[float, float] = SOFT_TISSUE_WINDOW_HU,
 ) -> bytes:
     """Draw a scan with outlines.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fseft.report.drawing import new_figure, png_of
-from fseft.report.overlay import SOFT_TISSUE_HU, draw_legend, draw_letters, draw_outline, draw_slice
+from fseft.report.overlay import SOFT_TISSUE_WINDOW_HU, draw_legend, draw_letters, draw_outline, draw_slice
 from fseft.report.planes import PLANES, Standing, occupied, slice_of
 from fseft.scan.scan import Scan
 from fseft.structures import Structure
@@ -86,7 +86,7 @@ def sheet_png(scan: Scan, labels: np.ndarray, structures: Sequence[Structure], s
         grey, found = slice_of(image, AXIAL, shown.index), slice_of(turned, AXIAL, shown.index)
         box = occupied(grey, found > 0)
         size_mm = standing.extent_mm(AXIAL, grey[box].shape)
-        draw_slice(axes, grey[box], SOFT_TISSUE_HU, size_mm)
+        draw_slice(axes, grey[box], SOFT_TISSUE_WINDOW_HU, size_mm)
         for structure in structures:
             if draw_outline(axes, found[box] == structure.value, structure.color, size_mm):
                 outlined.add(structure.value)

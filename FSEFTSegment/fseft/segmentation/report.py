@@ -20,6 +20,9 @@ from fseft.transduction.plan import Outcome
 if TYPE_CHECKING:
     from fseft.segmentation.segment import Segmentation
 
+#: Ends a flag that speaks of the result as it was before refinement changed it.
+BEFORE_REFINEMENT = ", before refinement"
+
 
 def make_report(
     name: str,
@@ -47,6 +50,8 @@ def make_report(
         # What leave-one-out taught about this model's confidence finds far more poor results than confidence alone,
         # which speaks where there is nothing better.
         trust = predicted.flag if predicted is not None else confidence.flag
+        if trust and outcome is not None and outcome.changed_ml:
+            trust += BEFORE_REFINEMENT  # confidence is the model's own result's, and calibration knows no other
         flags = flags_of(size, prior)
         flags += [flag for flag in (trust if size.voxels else None, sides.get(structure.name)) if flag]
         if outcome is not None and outcome.action == "refused":

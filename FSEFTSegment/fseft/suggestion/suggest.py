@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fseft.errors import InputError
+from fseft.errors import InputError, ScanError
 from fseft.features.source import FeatureSource
 from fseft.models.adapted_model import AdaptedModel
 from fseft.preprocessing.body import find_body
@@ -16,6 +16,7 @@ from fseft.reporting import SILENT, Reporter
 from fseft.scan.annotation import read_annotation
 from fseft.scan.reading import read_scan
 from fseft.scan.scan import Scan
+from fseft.segmentation.left_out import LeftOut
 from fseft.structures import Structure
 from fseft.suggestion.ranking import Ranked, rank_scans
 from fseft.suggestion.slices import SliceAdvice, advise_slices
@@ -47,10 +48,12 @@ class Suggestion:
     Attributes:
         ranking: scans without annotation, the first to annotate first.
         slices: advice for the first of them, None without a ranking.
+        left_out: scans that could not be used, and why.
     """
 
     ranking: list[Ranked]
     slices: SliceAdvice | None
+    left_out: LeftOut
 
 
 def suggest(
@@ -72,7 +75,8 @@ def suggest(
         reporter: hears phases "scans" and "features".
 
     Raises:
-        InputError: "no-scans", "scan-name-twice", and what reading scans raises.
+        InputError: "no-scans", "scan-name-twice".
+        ScanError: the first one's, when no scan could be read.
     """
     if not scans:
         raise InputError("no-scans", "There is no scan to choose from.", "Name at least one scan without annotation.")
@@ -82,10 +86,15 @@ def suggest(
     candidates: dict[str, np.ndarray] = {}
     uncertainty: dict[str, float] = {}
     seen: set[str] = set()
+    left_out = LeftOut(total, reporter)
     for number, entry in enumerate([*annotated, *scans]):
         reporter.progress("scans", number, total, entry.name)
         reporter.check_cancelled()
-        scan = read_scan(entry.scan, series=entry.series, name=entry.name, reporter=reporter)
+        try:
+            scan = read_scan(entry.scan, series=entry.series, name=entry.name, reporter=reporter)
+        except ScanError as problem:
+            left_out.add(entry.name, problem)
+            continue
         if scan.content_key in seen:
             reporter.log(f"{entry.name} is a scan that is there already; it is left out.", "warning")
             continue
@@ -97,9 +106,9 @@ def suggest(
     reporter.progress("scans", total, total)
     ranking = rank_scans(candidates, known, None if model is None else uncertainty)
     if not ranking:
-        return Suggestion([], None)
+        return Suggestion([], None, left_out)
     first = next(entry for entry in scans if entry.name == ranking[0].name)
-    return Suggestion(ranking, _slices(first, structures, reporter))
+    return Suggestion(ranking, _slices(first, structures, reporter), left_out)
 
 
 def _slices(entry: ScanFile, structures: Sequence[Structure], reporter: Reporter) -> SliceAdvice:
