@@ -164,7 +164,8 @@ class FSEFTSegmentLogic(ScriptedLoadableModuleLogic):
             cases: pairs of volume node and segmentation node.
             structures: names of the structures to learn; the segments' names.
             name: of the model in the library.
-            options: "method", "validate", "backbone", "device", "seed", "sparse" (True: only annotated slices count).
+            options: "method" ("continue": go on from the model of that name), "validate", "backbone", "device", "seed",
+                "sparse" (True: only annotated slices count).
 
         Returns:
             What the worker tells of the model: "model" is its folder, "method" the one chosen.

@@ -16,6 +16,10 @@ from FSEFTSegmentLib.mrml.volumes import write_scan_steps
 from FSEFTSegmentLib.steps import Steps
 
 
+#: Chosen in place of a method: a few steps from the model that has the name, after a correction.
+CONTINUE = "continue"
+
+
 @dataclass(frozen=True)
 class CaseNodes:
     """A support case's nodes."""
@@ -55,7 +59,8 @@ def adapt_parameters_steps(
     Args:
         cases: the usable support cases.
         structures: the support set's.
-        options: "name", "backbone", "method", "validate", "device", "seed", "output".
+        options: "name", "backbone", "method" (one of the engine's, or :data:`CONTINUE`, which keeps the method and the
+            backbone of the model of that name), "validate", "device", "seed", "output".
         folder: the job's private folder.
 
     Raises:
@@ -67,14 +72,20 @@ def adapt_parameters_steps(
         "name": options["name"],
         "cases": entries,
         "structures": [structure_entry(structure) for structure in structures],
-        "backbone": options.get("backbone", "fseft-mini"),
-        "method": options.get("method", "auto"),
+        **_how(options),
         "validate": bool(options.get("validate", False)),
         "device": options.get("device", "auto"),
         "seed": int(options.get("seed", 0)),
         "output": options.get("output"),
     }
     return parameters, warnings
+
+
+def _how(options: Mapping[str, Any]) -> dict[str, Any]:
+    method = options.get("method", "auto")
+    if method == CONTINUE:
+        return {"previous": options["name"]}
+    return {"method": method, "backbone": options.get("backbone", "fseft-mini")}
 
 
 def case_entries_steps(

@@ -94,6 +94,18 @@ def model_exists(name: str) -> bool:
     return any(entry.name == name for entry in models())
 
 
+def continue_problem(name: str) -> str:
+    """Why a model cannot be gone on from, as a sentence; "" when it can."""
+    entry = next((entry for entry in models() if entry.name == name), None)
+    if entry is None:
+        return f"There is no model “{name}” to continue: choose another method, or type the name of a model."
+    if entry.description is None:
+        return f"The model “{name}” cannot be read: choose another method."
+    if entry.description.get("method") == "zero-shot":
+        return f"“{name}” was made without learning, there is nothing to continue: choose another method."
+    return ""
+
+
 def name_problem(name: str) -> str:
     """Why a name cannot be a model's, as a sentence; "" when it can."""
     try:

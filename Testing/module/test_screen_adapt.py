@@ -117,6 +117,31 @@ def test_a_fixed_method_is_checked_when_asked(screen, scene):
     assert "Not validated" not in ui.card.text
 
 
+def test_a_model_is_continued_after_a_correction(screen, scene, models, dialogs):
+    ready_to_adapt(screen, scene)
+    ui = screen.adapt.ui
+    ui.methodCombo.currentIndex = ui.methodCombo.findData("continue")
+    ui.methodCombo.activated.emit(ui.methodCombo.currentIndex)
+    assert not ui.adaptButton.enabled
+    assert "There is no model" in ui.adaptButton.toolTip
+    assert ui.backboneCombo.toolTip == "The model's own backbone is used."
+    models.append(Entry)
+    screen.refresh("models")
+    ui.nameEdit.text = Entry.name
+    ui.nameEdit.textEdited.emit(Entry.name)
+    assert ui.adaptButton.enabled
+    click(ui.adaptButton)
+    assert "Roll back" in dialogs.questions[0]
+    finish(screen)
+    parameters = screen.session.activity("adapt").job.parameters
+    assert parameters["previous"] == Entry.name
+    assert "method" not in parameters
+    assert "backbone" not in parameters
+    ui.methodCombo.currentIndex = ui.methodCombo.findData("linear-probe")
+    ui.methodCombo.activated.emit(ui.methodCombo.currentIndex)
+    assert ui.backboneCombo.enabled
+
+
 def test_what_automatic_costs_is_told_before(screen, scene):
     ui = screen.adapt.ui
     assert not ui.methodNote.visible

@@ -99,10 +99,10 @@ def _click(button):
     button.click()
 
 
-def _adapt(screen, name):
+def _adapt(screen, name, method="linear-probe"):
     screen.adapt.ui.nameEdit.text = name
     screen.session.state.choose("name", name)
-    screen.session.state.choose("method", "linear-probe")
+    screen.session.state.choose("method", method)
     screen.session.state.choose("validate", True)
     screen.session.state.choose("device", "cpu")
     screen.session.notify("models")
@@ -278,8 +278,8 @@ def _run(folder, watch):
         _click(screen.review.ui.correctButton)
         _require(len(session.state.cases) == 3, "a corrected result joins the support set")
         screen.support.annotator.close()
-    with watch.during("adapting again, and going back"):
-        _adapt(screen, "self test")
+    with watch.during("going on from the model, and going back"):
+        _adapt(screen, "self test", "continue")
         _roll_back(screen, "self test")
     with watch.during("help with annotating"):
         _help_annotating(screen, queries[1][0])

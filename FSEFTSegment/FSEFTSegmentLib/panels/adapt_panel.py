@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from FSEFTSegmentLib import library
 from FSEFTSegmentLib.activity import about
+from FSEFTSegmentLib.adaptation import CONTINUE
 from FSEFTSegmentLib.panels.card import card_html, methods_table_html
 from FSEFTSegmentLib.panels.common import confirm, guarded, load_ui, on_chosen, set_reason, show_reason, silenced
 from FSEFTSegmentLib.panels.job_view import JobView
@@ -22,6 +23,7 @@ METHODS = (
     ("mlp-adapter", "MLP adapter"),
     ("linear-probe", "Linear probe"),
     ("zero-shot", "Zero-shot - no training"),
+    (CONTINUE, "Continue - a few steps from the model of this name"),
 )
 METHOD_TIPS = {
     AUTO: "Tries every method on each annotated scan in turn, and what registering the other scans to it would give, "
@@ -30,6 +32,8 @@ METHOD_TIPS = {
     "mlp-adapter": "Looks at single voxels; often best with one annotated scan",
     "linear-probe": "The quickest; what takes longest is computing the features, once for each scan",
     "zero-shot": "What the backbone knows already; nothing is learned",
+    CONTINUE: "After annotations were corrected or added: goes on from the model of this name, with its method and its "
+    "backbone, in seconds; earlier versions are kept in the library",
 }
 #: How long a registration takes on two slow cores.
 REGISTRATION_S = 10
@@ -137,9 +141,12 @@ class AdaptPanel:
         self._show_validation()
         self._show_button()
 
+    def _method(self) -> str:
+        return str(self.ui.methodCombo.itemData(self.ui.methodCombo.currentIndex))
+
     def _show_validation(self) -> None:
         """The automatic method always checks; for the others it is a wish."""
-        check, automatic = self.ui.validateCheck, self.ui.methodCombo.itemData(self.ui.methodCombo.currentIndex) == AUTO
+        check, automatic = self.ui.validateCheck, self._method() == AUTO
         set_reason(
             check,
             _("The automatic method always does: it takes the method that is best there.") if automatic else "",
@@ -162,7 +169,11 @@ class AdaptPanel:
             reason = _("Give the model a name.")
         if not reason:
             reason = library.name_problem(name)
-        if not reason and not self.ui.backboneCombo.itemData(self.ui.backboneCombo.currentIndex):
+        continues = self._method() == CONTINUE
+        if not reason and continues:
+            reason = library.continue_problem(name)
+        set_reason(self.ui.backboneCombo, _("The model's own backbone is used.") if continues else "", "")
+        if not reason and not continues and not self.ui.backboneCombo.itemData(self.ui.backboneCombo.currentIndex):
             reason = _("Install a backbone first: press Manage.")
         set_reason(
             self.ui.adaptButton, reason, _("Learn the structures from {count} annotated scan(s)").format(count=count)
@@ -172,7 +183,7 @@ class AdaptPanel:
     def _show_method(self, count: int) -> None:
         """Say beforehand what takes long in the automatic method: it grows with the square of the annotated scans."""
         pairs = count * (count - 1)
-        automatic = self.ui.methodCombo.itemData(self.ui.methodCombo.currentIndex) == AUTO
+        automatic = self._method() == AUTO
         text = _(
             "Automatic also registers the {count} annotated scans to each other, {pairs} times about {seconds} seconds "
             "({time} in all, then remembered), to compare with."

@@ -32,7 +32,7 @@ def add_support_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say how and where to train."""
-    parser.add_argument("--backbone", default="fseft-mini")
+    parser.add_argument("--backbone", help="default: that of the model to continue, else fseft-mini")
     parser.add_argument("--protocol", choices=["default", "published"], default="default", help="training protocol")
     parser.add_argument("--setting", action="append", metavar="NAME=VALUE", help="override one number of the protocol")
     parser.add_argument("--seed", type=int, default=0)
@@ -42,7 +42,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 def training_parameters(options: argparse.Namespace) -> dict[str, Any]:
     """A job's parameters of these arguments."""
     return {
-        "backbone": options.backbone,
+        **({} if options.backbone is None else {"backbone": options.backbone}),
         "protocol": options.protocol,
         "settings": dict(_setting(text) for text in options.setting or []),
         "device": options.device,

@@ -2,7 +2,7 @@
 
 Parameters: ``name``; ``cases`` [{``scan``, ``annotation``, ``name``, ``sparse`` "no"|"auto"|"x"|"y"|"z",
 ``structures`` names annotated in this case or null, ``others`` "refuse"|"background": labels of no structure}];
-``structures`` [{``name``, ``value``, ``color``, ``terminology``}]; ``backbone`` (default "fseft-mini"); ``method``;
+``structures`` [{``name``, ``value``, ``color``, ``terminology``}]; ``backbone`` (default: that of ``previous``, else "fseft-mini"); ``method``;
 ``protocol`` "default"|"published"; ``settings`` overrides of :class:`AdaptationSettings`; ``device``; ``seed``;
 ``validate`` by leave-one-out (default false, with the method "auto" always); ``output`` model folder, or null for
 the library; ``replace`` an existing model (default true); ``report`` an HTML page to write about the model, or null;
@@ -18,13 +18,14 @@ from typing import Any
 
 from fseft.adaptation.adapt import AUTO, CaseFiles, adapt
 from fseft.adaptation.settings import AdaptationSettings
+from fseft.adapters.registry import find_method
 from fseft.compute import choose_compute
 from fseft.errors import ModelError
 from fseft.features.source import FeatureSource
 from fseft.files import require_writable_folder
 from fseft.jobs.job import Parameters
 from fseft.jobs.outputs import check_ending, check_outputs, files_of
-from fseft.models.adapted_model import AdaptedModel, check_name, describe, load_model, save_model
+from fseft.models.adapted_model import AdaptedModel, check_name, describe, load_model, read_description, save_model
 from fseft.models.library import find_model, library_folder
 from fseft.models.versions import check_replaceable
 from fseft.report.adapt_report import write_adapt_report
@@ -51,8 +52,9 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     check_ending(report, "page")
     require_writable_folder(folder)
     compute = choose_compute(parameters.text("device", "auto"))
-    source = FeatureSource.of_backbone(parameters.text("backbone", "fseft-mini"), compute)
-    previous = _previous(parameters.optional_text("previous"), asked, source)
+    before = parameters.optional_text("previous")
+    source = FeatureSource.of_backbone(parameters.text("backbone", _usual_backbone(before)), compute)
+    previous = _previous(before, asked, source)
     method = previous.method if previous is not None else asked or "spatial-adapter"
     model = adapt(
         name,
@@ -73,10 +75,20 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     return {"model": str(folder), **describe(model)}
 
 
+def _usual_backbone(previous: str | None) -> str:
+    return str(read_description(find_model(previous))["backbone"]) if previous else "fseft-mini"
+
+
 def _previous(name: str | None, asked: str | None, source: FeatureSource) -> AdaptedModel | None:
     if not name:
         return None
     previous = load_model(find_model(name), source.specification)
+    if find_method(previous.method).learning_rate == 0:
+        raise ModelError(
+            "previous-model-does-not-fit",
+            f"The model {previous.name!r} was made without learning, so there is nothing to go on from.",
+            "Adapt from the start.",
+        )
     if asked not in (None, previous.method):
         raise ModelError(
             "previous-model-does-not-fit",
