@@ -15,7 +15,6 @@ from FSEFTSegmentLib.mrml.cases import CaseStatus
 from FSEFTSegmentLib.mrml.volumes import write_scan_steps
 from FSEFTSegmentLib.steps import Steps
 
-
 #: Chosen in place of a method: a few steps from the model that has the name, after a correction.
 CONTINUE = "continue"
 
