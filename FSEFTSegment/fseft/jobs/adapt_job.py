@@ -3,12 +3,12 @@
 Parameters: ``name``; ``cases`` [{``scan``, ``annotation``, ``name``, ``sparse`` "no"|"auto"|"x"|"y"|"z",
 ``structures`` names annotated in this case or null, ``others`` "refuse"|"background": labels of no structure}];
 ``structures`` [{``name``, ``value``, ``color``, ``terminology``}]; ``backbone`` (default: that of ``previous``, else
-"fseft-mini"); ``method``; ``protocol`` "default"|"published"; ``settings`` overrides of :class:`AdaptationSettings`; ``device``; ``seed``;
-``validate`` by leave-one-out (default false, with the method "auto" always); ``output`` model folder, or null for
-the library; ``replace`` an existing model (default true); ``report`` an HTML page to write about the model, or null;
-``previous`` a model, by name or folder, to go on from: its method, which ``method`` must not contradict, few steps;
-``atlas`` whether validation compares with annotations carried over by registration (default: with the method "auto";
-about 10 s a pair of scans, then kept).
+"fseft-mini"); ``method``; ``protocol`` "default"|"published"; ``settings`` overrides of :class:`AdaptationSettings`;
+``device``; ``seed``; ``validate`` by leave-one-out (default false, with the method "auto" always); ``output`` model
+folder, or null for the library; ``replace`` an existing model (default true); ``report`` an HTML page to write about
+the model, or null; ``previous`` a model, by name or folder, to go on from: its method, which ``method`` must not
+contradict, few steps; ``atlas`` whether validation compares with annotations carried over by registration (default:
+with the method "auto"; about 10 s a pair of scans, then kept).
 """
 
 from __future__ import annotations
