@@ -66,12 +66,17 @@ def cpu_has_bfloat16() -> bool:
     return any(bool(getattr(torch.cpu, probe, lambda: False)()) for probe in probes)
 
 
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not offered on Windows and macOS
+        return os.cpu_count() or 1
+
+
 def use_threads(spare: int = 0) -> int:
     """Use all cores but ``spare`` (at least one); returns the number of threads."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not offered on Windows and macOS
-        cores = os.cpu_count() or 1
+    cores = usable_cores()
     limit = int(os.environ.get("OMP_NUM_THREADS") or cores)
     threads = max(1, min(limit, cores - spare))
     torch.set_num_threads(threads)

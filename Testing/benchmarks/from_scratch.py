@@ -134,7 +134,7 @@ class Crops:
         for _ in range(settings.batch):
             placement = draw_placement(self._centre(position), settings.augmentation, generator)
             placement = replace(placement, mirrored=flipped)
-            volume, marked, _ = resample_crop(case.hounsfield, case.labels, placement, settings.crop)
+            volume, marked = resample_crop(case.hounsfield, case.labels, placement, settings.crop)
             volume = vary_appearance(volume, settings.augmentation, generator)
             cut = draw_cut(settings.crop, settings.augmentation, generator)
             if cut is not None:

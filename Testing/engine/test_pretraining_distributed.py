@@ -11,13 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fseft.backbones.weights import load_backbone
+from fseft.pretraining.distributed import Processes
 from pretraining_makers import NETWORK, TINY, write_folder
 from torch import distributed
 
 ENGINE = Path(__file__).resolve().parents[2] / "FSEFTSegment"
 STEPS = 5
 TERMS = ("loss", "dice", "cross-entropy", "tissue", "cell", "coordinate", "boundary", "contrast")
+
+
+def test_a_gpu_is_fed_by_the_cores_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fseft.pretraining.distributed.usable_cores", lambda: 16)
+    cpu, gpu = (Processes(0, 1, torch.device(name)) for name in ("cpu", "cuda"))
+    assert cpu.crop_workers(None) == 1
+    assert gpu.crop_workers(None) == 15
+    assert gpu.crop_workers(0) == cpu.crop_workers(0) == 0
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert gpu.crop_workers(None) == 3
+    monkeypatch.setattr("fseft.pretraining.distributed.usable_cores", lambda: 2)
+    assert gpu.crop_workers(None) == 1
 
 
 def command(folder: Path, name: str, batch: int) -> list[str]:

@@ -135,7 +135,7 @@ def test_both_terms_fall_in_training(tmp_path: Path) -> None:
     pool = tiny_pool(tmp_path)
     trainer = Trainer(pool, settings, CPU, Processes(0, 1, torch.device("cpu")), tmp_path / "run")
     # The same crops again and again: from crop to crop the terms differ more than training changes them.
-    crops = stream(CropSampler(pool, settings), settings)
+    crops = stream(CropSampler(pool, settings), settings.batch)
     batch = next(batch for batch in crops if bool((batch.distances.abs() < 10).any()))
     losses = [trainer._step(trainer.network, batch, 0.0) for _ in range(40)]
     for term in ("contrast", "boundary"):

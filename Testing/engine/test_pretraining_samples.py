@@ -16,8 +16,9 @@ from fseft.pretraining.class_map import class_of, classes_of, known_classes, mir
 from fseft.pretraining.landmarks import canonical_of_body, find_frame
 from fseft.pretraining.sampling import CropSampler, stream
 from fseft.pretraining.settings import AugmentationSettings
-from fseft.pretraining.targets import CELLS, class_table, class_targets, draw_points, place_targets
+from fseft.pretraining.targets import CELLS, class_table, class_targets, draw_points, place_targets, smoothed_at
 from pretraining_makers import NETWORK, STILL, TINY, tiny_pool
+from scipy.ndimage import uniform_filter
 
 
 @pytest.mark.parametrize(
@@ -91,21 +92,46 @@ def test_crops_without_variation_are_the_scan() -> None:
     hounsfield = rng.integers(-1000, 1000, (30, 28, 26)).astype(np.int16)
     labels = rng.integers(0, 4, hounsfield.shape).astype(np.uint8)
     centre = np.array((14.5, 12.5, 10.5))
-    volume, marked, positions = resample_crop(hounsfield, labels, draw_placement(centre, STILL, rng), 16)
+    placement = draw_placement(centre, STILL, rng)
+    volume, marked = resample_crop(hounsfield, labels, placement, 16)
     assert np.allclose(volume.numpy(), hounsfield[7:23, 5:21, 3:19], atol=0.05)
     assert np.array_equal(marked.numpy(), labels[7:23, 5:21, 3:19])
-    assert np.allclose(positions[0, 0, 0], (7, 5, 3))
-    flipped, _, _ = resample_crop(hounsfield, labels, Placement(centre, np.eye(3), True), 16)
+    assert np.allclose(placement.positions(np.zeros((1, 3), dtype=int), 16), (7, 5, 3))
+    flipped, _ = resample_crop(hounsfield, labels, Placement(centre, np.eye(3), True), 16)
     assert np.allclose(flipped.numpy(), volume.numpy()[::-1], atol=0.05)
+
+
+def test_a_turned_crop_shows_what_lies_at_its_positions() -> None:
+    """Voxels and positions are computed apart: a sampled voxel's target has to belong to what the network sees."""
+    rng = np.random.default_rng(1)
+    x, y, z = np.meshgrid(*[np.arange(40)] * 3, indexing="ij")
+    hounsfield = (3 * x + 5 * y - 7 * z).astype(np.int16)  # linear: sampling it linearly is exact
+    labels = (x // 20 + 2 * (y // 20) + 4 * (z // 20)).astype(np.uint8)
+    varied = AugmentationSettings(flip=1.0, rotation=0.2)
+    placement = draw_placement(np.array((20.0, 18.0, 21.0)), varied, rng)
+    assert placement.mirrored
+    volume, marked = resample_crop(hounsfield, labels, placement, 16)
+    voxels = rng.integers(0, 16, (200, 3))
+    positions = placement.positions(voxels, 16)
+    assert np.allclose(volume.numpy()[tuple(voxels.T)], positions @ (3.0, 5.0, -7.0), atol=0.1)
+    inside = (np.abs(positions % 1 - 0.5) > 0.05).all(axis=1)  # rounding at half a voxel may go either way
+    at = np.rint(positions[inside]).astype(int)
+    assert np.array_equal(marked.numpy()[tuple(voxels[inside].T)], labels[tuple(at.T)])
+
+
+def test_smoothing_at_points_is_the_average_of_their_neighbours() -> None:
+    volume = torch.from_numpy(np.random.default_rng(2).normal(0, 100, (7, 8, 9)).astype(np.float32))
+    expected = torch.from_numpy(uniform_filter(volume.numpy().astype(np.float64), 3, mode="nearest")).float()
+    assert torch.allclose(smoothed_at(volume, torch.arange(volume.numel())), expected.reshape(-1), atol=1e-3)
 
 
 def test_crops_beyond_the_scan_hold_air_and_background() -> None:
     hounsfield, labels = np.full((20, 20, 20), 40, np.int16), np.ones((20, 20, 20), np.uint8)
-    volume, marked, _ = resample_crop(hounsfield, labels, Placement(np.array((0.0, 10, 10)), np.eye(3), False), 16)
+    volume, marked = resample_crop(hounsfield, labels, Placement(np.array((0.0, 10, 10)), np.eye(3), False), 16)
     assert float(volume[:7].max()) == -1024.0
     assert int(marked[:7].max()) == 0
     assert float(volume[9:].min()) == pytest.approx(40, abs=0.01)
-    far, empty, _ = resample_crop(hounsfield, labels, Placement(np.array((99.0, 99, 99)), np.eye(3), False), 16)
+    far, empty = resample_crop(hounsfield, labels, Placement(np.array((99.0, 99, 99)), np.eye(3), False), 16)
     assert float(far.max()) == -1024.0
     assert not empty.any()
 
@@ -178,8 +204,8 @@ def test_crops_repeat_and_travel(tmp_path: Path) -> None:
 
 def test_streams_of_two_processes_are_one_stream(tmp_path: Path) -> None:
     sampler = CropSampler(tiny_pool(tmp_path), TINY)
-    whole = next(stream(sampler, TINY.replace(batch=4), first=2))
-    halves = [next(stream(sampler, TINY, first=2, rank=rank, processes=2)) for rank in range(2)]
+    whole = next(stream(sampler, 4, first=2))
+    halves = [next(stream(sampler, 2, first=2, rank=rank, processes=2)) for rank in range(2)]
     assert torch.equal(whole.windowed, torch.cat([half.windowed for half in halves]))
 
 

@@ -32,12 +32,27 @@ class Placement:
     matrix: np.ndarray
     mirrored: bool
 
-    def positions(self, size: int) -> np.ndarray:
-        """(size, size, size, 3) float32 case voxel indices of a crop's voxels."""
-        line = np.arange(size, dtype=np.float32) - (size - 1) / 2
-        offsets = np.stack(np.meshgrid(-line if self.mirrored else line, line, line, indexing="ij"), axis=-1)
-        placed: np.ndarray = offsets @ self.matrix.T.astype(np.float32) + self.centre.astype(np.float32)
+    @property
+    def linear(self) -> np.ndarray:
+        """(3, 3), crop offsets to case offsets in voxels, with the mirroring."""
+        return self.matrix @ np.diag((-1.0 if self.mirrored else 1.0, 1.0, 1.0))
+
+    def positions(self, voxels: np.ndarray, size: int) -> np.ndarray:
+        """(n, 3) float32 case voxel indices of some of a crop's voxels.
+
+        Args:
+            voxels: (n, 3) indices in the crop.
+            size: the crop's edge in voxels.
+        """
+        offsets = voxels.astype(np.float32) - np.float32((size - 1) / 2)
+        placed: np.ndarray = offsets @ self.linear.T.astype(np.float32) + self.centre.astype(np.float32)
         return placed
+
+    def bounds(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first case voxel index around a crop, and the one after the last."""
+        corners = np.array(np.meshgrid(*[(0, size - 1)] * 3)).reshape(3, -1).T
+        placed = self.positions(corners, size)
+        return np.floor(placed.min(axis=0)).astype(int) - 1, np.ceil(placed.max(axis=0)).astype(int) + 2
 
 
 def draw_placement(centre: np.ndarray, settings: AugmentationSettings, generator: np.random.Generator) -> Placement:
@@ -58,9 +73,7 @@ def _rotation(axis: int, angle: float) -> np.ndarray:
     return turn
 
 
-def resample_crop(
-    hounsfield: np.ndarray, labels: np.ndarray, placement: Placement, size: int
-) -> tuple[Tensor, Tensor, np.ndarray]:
+def resample_crop(hounsfield: np.ndarray, labels: np.ndarray, placement: Placement, size: int) -> tuple[Tensor, Tensor]:
     """A crop of a case: HU linear, labels nearest, air and background outside the case.
 
     Args:
@@ -70,11 +83,9 @@ def resample_crop(
         size: its edge in voxels.
 
     Returns:
-        (size, size, size) float32 HU and int64 labels, and the (size, size, size, 3) case voxel indices.
+        (size, size, size) float32 HU and int64 labels.
     """
-    positions = placement.positions(size)
-    low = np.floor(positions.reshape(-1, 3).min(axis=0)).astype(int) - 1
-    high = np.ceil(positions.reshape(-1, 3).max(axis=0)).astype(int) + 2
+    low, high = placement.bounds(size)
     first, last = np.clip(low, 0, hounsfield.shape), np.clip(high, 0, hounsfield.shape)
     part = np.full(high - low, AIR_HU, dtype=np.float32)
     marked = np.zeros(high - low, dtype=np.float32)
@@ -82,12 +93,21 @@ def resample_crop(
         there = tuple(slice(a, b) for a, b in zip(first - low, last - low, strict=True))
         here = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
         part[there], marked[there] = hounsfield[here], labels[here]
-    relative = (positions - low) * (2.0 / (np.array(part.shape) - 1)) - 1.0
-    # grid_sample counts its axes from the last one.
-    grid = torch.from_numpy(np.ascontiguousarray(relative[..., ::-1], dtype=np.float32))[None]
+    grid = _sampling_grid(placement, size, low, part.shape)
     volume = functional.grid_sample(torch.from_numpy(part)[None, None], grid, padding_mode="border", align_corners=True)
     nearest = functional.grid_sample(torch.from_numpy(marked)[None, None], grid, mode="nearest", align_corners=True)
-    return volume[0, 0], nearest[0, 0].round().long(), positions
+    return volume[0, 0], nearest[0, 0].round().long()
+
+
+def _sampling_grid(placement: Placement, size: int, low: np.ndarray, shape: tuple[int, ...]) -> Tensor:
+    """(1, size, size, size, 3) where a crop's voxels lie in a part of the case, as grid_sample counts: -1 to 1."""
+    scale = 2.0 / (np.array(shape) - 1)
+    theta = np.empty((3, 4))
+    theta[:, :3] = scale[:, None] * placement.linear * ((size - 1) / 2)
+    theta[:, 3] = scale * (placement.centre - low) - 1.0
+    # grid_sample and affine_grid count axes from the last one.
+    turned = np.concatenate([theta[::-1, 2::-1], theta[::-1, 3:]], axis=1).astype(np.float32)
+    return functional.affine_grid(torch.from_numpy(turned)[None], [1, 1, size, size, size], align_corners=True)
 
 
 def vary_appearance(volume: Tensor, settings: AugmentationSettings, generator: np.random.Generator) -> Tensor:

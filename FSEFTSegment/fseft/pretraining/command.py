@@ -9,7 +9,7 @@ from pathlib import Path
 import fseft
 from fseft.backbones.networks import Backbone
 from fseft.backbones.weights import load_backbone
-from fseft.compute import choose_compute, use_threads
+from fseft.compute import choose_compute, usable_cores, use_threads
 from fseft.errors import InputError
 from fseft.files import replace_whole
 from fseft.pretraining.checkpoint import has_checkpoint
@@ -56,7 +56,8 @@ def run_pretraining(
         grid = settings.network.specification(())
         if processes.leads:
             _refuse_a_folder_in_use(output)  # before the work, which may go below it
-            prepare(sources, grid, work, settings.workers, reporter)
+            workers = max(1, usable_cores() - 1) if settings.workers is None else settings.workers
+            prepare(sources, grid, work, workers, reporter)
         processes.wait()
         pool = prepare(sources, grid, work)
         initial = load_backbone(start_from) if start_from else None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fseft.compute import Compute
+from fseft.compute import Compute, usable_cores
 
 _TIMEOUT = datetime.timedelta(hours=6)  # the first process prepares the cases while the others wait
 
@@ -58,6 +58,19 @@ class Processes:
         shared = torch.tensor([value], dtype=torch.float32, device=self.device)
         distributed.broadcast(shared, 0)
         return float(shared)
+
+    def crop_workers(self, asked: int | None) -> int:
+        """How many processes make crops for this one.
+
+        Args:
+            asked: as many; None is one where the CPU computes, which needs the cores more, and this process's share of
+                the cores where a GPU does: it takes crops many times as fast.
+        """
+        if asked is not None:
+            return asked
+        if self.device.type == "cpu":
+            return 1
+        return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1)
 
     def wait(self) -> None:
         """Until every process is here."""

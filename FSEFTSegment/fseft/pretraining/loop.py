@@ -104,7 +104,8 @@ class Trainer:
         wrapped = self.processes.wrap(self.network)
         batches = stream(
             CropSampler(self.pool, self.settings),
-            self.settings,
+            self.settings.batch,
+            self.processes.crop_workers(self.settings.workers),
             self.progress.step,
             self.processes.rank,
             self.processes.count,
@@ -116,7 +117,7 @@ class Trainer:
             while (fraction := self._fraction()) < 1.0:
                 if fraction == _STOPPED:
                     raise Cancelled()
-                means.add(self._step(wrapped, next(batches), fraction))
+                means.add(self._timed_step(wrapped, batches, fraction))
                 self.progress.seconds = before + time.monotonic() - clock
                 if self.progress.step % self.settings.report_steps == 0:
                     self._report(means)
@@ -189,6 +190,15 @@ class Trainer:
             except Cancelled:
                 fraction = _STOPPED
         return self.processes.agree(fraction)
+
+    def _timed_step(self, wrapped: nn.Module, batches: Iterator[Batch], fraction: float) -> dict[str, Tensor]:
+        """A step, and under "waiting" the share of its time that went by before its crops were there."""
+        started = time.monotonic()
+        batch = next(batches)
+        waited = time.monotonic() - started
+        losses = self._step(wrapped, batch, fraction)
+        share = waited / max(time.monotonic() - started, 1e-9)
+        return {**losses, "waiting": torch.tensor(share, device=self.processes.device)}
 
     def _step(self, wrapped: nn.Module, batch: Batch, fraction: float) -> dict[str, Tensor]:
         for group in self.optimiser.param_groups:

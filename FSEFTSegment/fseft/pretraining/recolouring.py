@@ -65,13 +65,23 @@ def recolour(volume: Tensor, labels: Tensor, groups: Tensor, generator: np.rando
     found = groups[labels]
     soft = (volume > SOFT_TISSUE_HU[0]) & (volume < SOFT_TISSUE_HU[1])
     shifts = torch.zeros(int(groups.max()) + 1)
-    for group in torch.unique(found[soft & (found > 0)]).tolist():
-        level = float(volume[soft & (found == group)].median())
+    for group, level in _levels(volume, found, soft).items():
         shifts[group] = _other_level(generator) - level if generator.random() < _CHANGED else _drift(generator)
     if not bool(shifts.any()):
         return volume
     shift = functional.avg_pool3d(shifts[found][None, None], 3, 1, 1)[0, 0]
     return volume + shift * soft
+
+
+def _levels(volume: Tensor, found: Tensor, soft: Tensor) -> dict[int, float]:
+    """Median HU of every group's soft tissue; one pass over the crop however many groups there are."""
+    inside = torch.nonzero((soft & (found > 0)).reshape(-1)).squeeze(1)
+    of_group = found.reshape(-1)[inside].numpy().astype(np.uint16)
+    order = np.argsort(of_group, kind="stable")
+    values = volume.reshape(-1)[inside].numpy()[order]
+    present, first = np.unique(of_group[order], return_index=True)
+    parts = np.split(values, first[1:]) if present.size else []
+    return {int(group): float(np.median(part)) for group, part in zip(present, parts, strict=True)}
 
 
 def _other_level(generator: np.random.Generator) -> float:

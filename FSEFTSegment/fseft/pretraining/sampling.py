@@ -24,7 +24,7 @@ from fseft.pretraining.targets import (
     class_targets,
     draw_points,
     place_targets,
-    smooth,
+    smoothed_at,
     tissue_targets,
 )
 
@@ -111,21 +111,21 @@ class CropSampler:
     def _crop(self, case: PreparedCase, arrays: CaseArrays, table: ClassTable, generator: np.random.Generator) -> Batch:
         settings = self._settings
         placement = draw_placement(self._centre(arrays, generator), settings.augmentation, generator)
-        volume, labels, positions = resample_crop(arrays.hounsfield, arrays.labels, placement, settings.crop)
+        volume, labels = resample_crop(arrays.hounsfield, arrays.labels, placement, settings.crop)
         if settings.augmentation.phase and generator.random() < settings.augmentation.phase:
             volume = recolour(volume, labels, table.phase_groups, generator)
         # Targets tell the tissue that is there; the appearance that the network sees is varied afterwards.
-        smoothed = smooth(volume).reshape(-1)
         if settings.loss == "published":
             points, weights = torch.arange(labels.numel()), torch.ones(labels.numel())
         else:
             points, weights = draw_points(labels, settings.points, settings.foreground_points, generator)
+        smoothed = smoothed_at(volume, points)
         positive, known = class_targets(table, labels.reshape(-1)[points], placement.mirrored)
         place = place_targets(
             case,
             arrays,
-            positions.reshape(-1, 3)[points.numpy()],
-            smoothed[points],
+            placement.positions(np.stack(np.unravel_index(points.numpy(), labels.shape), axis=1), settings.crop),
+            smoothed,
             placement.mirrored,
             0 if settings.loss == "published" else settings.place_points,
             generator,
@@ -140,7 +140,7 @@ class CropSampler:
             gone[cut] = True
             kept = ~gone.reshape(-1)[points]
             weights, located, cells = weights * kept, located & kept, torch.where(kept, cells, -1)
-        tissue = tissue_targets(smoothed[points])
+        tissue = tissue_targets(smoothed)
         twin = distances = torch.zeros(0)
         if settings.contrast_weight:
             again = vary_appearance(scanned, settings.augmentation, generator)
@@ -183,18 +183,26 @@ class _Batches(Dataset[Batch]):
 
 
 def stream(
-    sampler: CropSampler, settings: PretrainingSettings, first: int = 0, rank: int = 0, processes: int = 1
+    sampler: CropSampler, batch: int, workers: int = 0, first: int = 0, rank: int = 0, processes: int = 1
 ) -> Iterator[Batch]:
-    """Batches from number ``first`` on, endlessly; the order does not depend on the number of workers."""
-    batches = _Batches(sampler, settings.batch, rank, processes)
+    """Batches from number ``first`` on, endlessly; the order does not depend on the number of workers.
+
+    Args:
+        sampler: draws the crops.
+        batch: crops of one.
+        workers: processes that make them; 0 makes them here.
+        first: number of the first.
+        rank, processes: of the training process, among how many.
+    """
+    batches = _Batches(sampler, batch, rank, processes)
     loader = DataLoader(
         batches,
         batch_size=None,
         sampler=range(first, _ENDLESS),  # type: ignore[arg-type]
-        num_workers=settings.workers,
-        prefetch_factor=4 if settings.workers else None,
-        multiprocessing_context="spawn" if settings.workers else None,
-        worker_init_fn=_calm if settings.workers else None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_calm if workers else None,
     )
     return iter(loader)
 

@@ -46,7 +46,7 @@ _RULES: dict[str, Rule] = {
     "crop": Number(COARSEST_STRIDE, whole=True, multiple=COARSEST_STRIDE),
     **dict.fromkeys(("batch", "points", "report_steps"), _COUNT),
     **dict.fromkeys(
-        ("foreground_points", "place_points", "least_positives", "warmup_steps", "seed", "workers"), _COUNT_OR_NONE
+        ("foreground_points", "place_points", "least_positives", "warmup_steps", "seed"), _COUNT_OR_NONE
     ),
     **dict.fromkeys(("foreground_crops", "final_rate", "average", "freeze_normalisation_at"), _SHARE),
     **dict.fromkeys(
@@ -55,6 +55,7 @@ _RULES: dict[str, Rule] = {
         _ANY,
     ),
     **dict.fromkeys(("learning_rate", "clip", "checkpoint_minutes"), _MORE_THAN_NONE),
+    "workers": Number(0, whole=True, optional=True),
     "minutes": Number(0, optional=True),
     "steps": Number(1, whole=True, optional=True),
 }  # fmt: skip
@@ -172,7 +173,8 @@ class PretrainingSettings:
         minutes: wall-clock budget of training, or None.
         steps: step budget, or None; the first budget that is used up ends the run.
         seed: of weights, crops and phantoms.
-        workers: processes that make crops; 0 makes them in the training process.
+        workers: processes that make crops; 0 makes them in the training process; None, see
+            :meth:`fseft.pretraining.distributed.Processes.crop_workers`.
         checkpoint_minutes: time between checkpoints.
         report_steps: steps between two reported means of the losses.
     """
@@ -205,7 +207,7 @@ class PretrainingSettings:
     minutes: float | None = 60.0
     steps: int | None = None
     seed: int = 0
-    workers: int = 1
+    workers: int | None = None
     checkpoint_minutes: float = 4.0
     report_steps: int = 25
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 from scipy.ndimage import map_coordinates
 from torch import Tensor
-from torch.nn import functional
 
 from fseft.pretraining.cases import COORDINATE_STRIDE, CaseArrays, PreparedCase
 from fseft.pretraining.class_map import classes_of, known_classes, mirrored
@@ -64,9 +64,23 @@ def class_targets(table: ClassTable, labels: Tensor, is_mirrored: bool) -> tuple
     return (positive[:, table.mirror], known[table.mirror]) if is_mirrored else (positive, known)
 
 
-def smooth(volume: Tensor) -> Tensor:
-    """HU averaged over 27 voxels: tissue is told by it and not by noise."""
-    return functional.avg_pool3d(volume[None, None], 3, 1, 1)[0, 0]
+def smoothed_at(volume: Tensor, points: Tensor) -> Tensor:
+    """(n,) HU averaged over the 27 voxels around some, by which tissue is told, and not by noise.
+
+    Args:
+        volume: (x, y, z); beyond its border the nearest voxel counts.
+        points: (n,) flat indices; looking at them alone costs a tenth of averaging the crop.
+    """
+    flat, (_, second, third) = volume.reshape(-1), volume.shape
+    indices = torch.unravel_index(points, volume.shape)
+    around = [
+        [(index + step).clamp(0, size - 1) for step in (-1, 0, 1)]
+        for index, size in zip(indices, volume.shape, strict=True)
+    ]
+    total = torch.zeros(len(points))
+    for x, y, z in product(*around):
+        total += flat[(x * second + y) * third + z]
+    return total / 27
 
 
 def tissue_targets(smoothed: Tensor) -> Tensor:
@@ -94,7 +108,8 @@ def draw_points(labels: Tensor, anywhere: int, labelled: int, generator: np.rand
         more = torch.from_numpy(generator.integers(0, flat.numel(), labelled))
         return torch.cat([points, more]), torch.ones(anywhere + labelled)
     values = flat[inside]
-    inside = inside[torch.argsort(values)]  # structure by structure
+    # Structure by structure; numpy sorts small numbers by counting them.
+    inside = inside[torch.from_numpy(np.argsort(values.numpy().astype(np.uint16), kind="stable"))]
     sizes = torch.bincount(values)
     there = torch.nonzero(sizes).squeeze(1)
     drawn = torch.from_numpy(generator.integers(0, len(there), labelled))
