@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -82,15 +84,23 @@ class Choice:
 
 @dataclass(frozen=True)
 class Text:
-    """Any text but none."""
+    """A text that is not empty.
+
+    Attributes:
+        pattern: what it has to look like, all of it.
+        looks: the same for people.
+    """
+
+    pattern: str = r"(?s).*\S.*"
+    looks: str = "a text"
 
     def holds(self, value: object) -> bool:
         """Whether a value is allowed."""
-        return isinstance(value, str) and bool(value.strip())
+        return isinstance(value, str) and re.fullmatch(self.pattern, value) is not None
 
     def words(self) -> str:
         """The same for people."""
-        return "a text"
+        return self.looks
 
 
 @dataclass(frozen=True)
@@ -122,13 +132,14 @@ class ListOf:
         return f"a list of {count}{order}, each of them {self.each.words()}"
 
 
-def require(settings: object, rules: Mapping[str, Rule], code: str) -> None:
+def require(settings: object, rules: Mapping[str, Rule], code: str, part: str = "") -> None:
     """Refuse settings that cannot be.
 
     Args:
         settings: whose attributes are looked at.
         rules: by attribute.
         code: of the error.
+        part: what comes before the names in words, such as "network.".
 
     Raises:
         InputError: with ``code``, for the first attribute that breaks its rule.
@@ -136,4 +147,12 @@ def require(settings: object, rules: Mapping[str, Rule], code: str) -> None:
     for name, rule in rules.items():
         value = getattr(settings, name)
         if not rule.holds(value):
-            raise InputError(code, f"The setting {name} cannot be {value!r}.", f"It is {rule.words()}.")
+            raise InputError(code, f"The setting {part}{name} cannot be {as_json(value)}.", f"It is {rule.words()}.")
+
+
+def as_json(value: object) -> str:
+    """A value as a settings file would have it, where it can."""
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError):
+        return repr(value)

@@ -58,6 +58,21 @@ def test_adapt_segment_evaluate_and_the_library(workplace: Workplace, capsys: py
     for option, kind in (("--csv", "CSV table"), ("--json", "JSON file")):
         assert main([*evaluate, option, str(reference.with_name("notes.txt"))]) == 2
         assert f"A {kind} would be written" in capsys.readouterr().err
+    assert main([*evaluate, "--labels", str(labels), "--csv", str(scores)]) == 0  # an earlier table of its own
+    # Somebody's list of labels or of cases is none, and stays.
+    known = labels.read_bytes()
+    assert main([*evaluate, "--json", str(labels)]) == 2
+    assert "[output-not-a-result]" in capsys.readouterr().err
+    assert labels.read_bytes() == known
+    listed = workplace.folder / "cases.csv"
+    listed.write_text("scan,annotation\n", encoding="utf-8")
+    assert main([*evaluate, "--csv", str(listed)]) == 2
+    assert listed.read_text(encoding="utf-8") == "scan,annotation\n"
+    page = workplace.folder / "notes.html"
+    page.write_text("<p>mine</p>", encoding="utf-8")
+    assert main([*segment, "--overwrite", "--report", str(page)]) == 2
+    assert page.read_text(encoding="utf-8") == "<p>mine</p>"
+    capsys.readouterr()
     assert main([*evaluate, "--labels", str(labels), "--structure", "Rod"]) == 0
     printed = capsys.readouterr().out
     assert "rod" in printed
@@ -138,9 +153,23 @@ def test_going_on_from_a_model_keeps_its_method(workplace: Workplace, capsys: py
     told = capsys.readouterr().err
     assert "[previous-model-does-not-fit]" in told
     assert "was made by spatial-adapter" in told
+    assert main([*again, "--method", "Linear Probe"]) == 2
+    assert "[method-unknown]" in capsys.readouterr().err
     assert main([*again, "--method", "spatial-adapter"]) == 0
-    assert main(again) == 0
-    assert "(spatial-adapter, 2 cases)" in capsys.readouterr().out
+    page = workplace.folder / "again.html"
+    capsys.readouterr()
+    assert main([*again[1:], "--report", str(page)]) == 0
+    told = capsys.readouterr()
+    assert "(spatial-adapter, 2 cases)" in told.out
+    assert "Going on from 'pair'. Goes on: ball, rod." in told.err
+    assert "going on: ball, rod" in page.read_text("utf-8")
+    # Without its backbone a model is of no use, and the message names both.
+    assert main(["backbones", "remove", "tiny"]) == 0
+    assert "Models that need it" in capsys.readouterr().out
+    assert main(["segment", "pair", str(workplace.scans[2][0]), "--output", str(workplace.folder / "o.nii.gz")]) != 0
+    error = capsys.readouterr().err
+    assert "The model 'pair' needs the backbone 'tiny', which is not installed." in error
+    assert "[backbone-not-installed]" in error
 
 
 def test_a_folder_of_a_support_set_gives_its_scans(tmp_path: Path) -> None:
@@ -194,6 +223,17 @@ def test_errors_are_two_lines_without_traceback(workplace: Workplace, capsys: py
         (["adapt", "a/b", "--structure", "a"], "model-name-invalid"),
         (["segment", "m", "--output", "x"], "no-scans"),
         (["segment", "m", "a.nii.gz", "--output", "x", "--prior", "liver"], "prior-invalid"),
+        (["segment", "m", "a.nii.gz", "--output", "x", "--prior", "a=1..2", "--prior", "A=2..3"], "prior-twice"),
+        (["segment", "m", "a.nii.gz", "--output", "x", "--support", "s"], "support-without-refinement"),
+        (["segment", "m", "a.nii.gz", "--output", "x.txt"], "output-format"),
+        (["adapt", "m", "--structure", "a", "--continue", ""], "model-missing"),
+        (["adapt", "m", "--structure", "a", "--continue", "nowhere", "--method", "magic"], "model-missing"),
+        (["pretrain", "--source", "phantoms:abdomen,count=x", "--output", "x"], "pretraining-source-invalid"),
+        (["pretrain", "--source", "phantoms:abdomen,weight=0", "--output", "x"], "pretraining-source-invalid"),
+        (
+            ["pretrain", "--source", "phantoms:chest", "--output", "x", "--name", "My!"],
+            "pretraining-setting-invalid",
+        ),
         (["segment", "m", "--folder", "nowhere", "--output", "x"], "folder-missing"),
         (["models", "import", "nowhere.zip"], "archive-invalid"),
         (["backbones", "show", "nowhere"], "backbone-unknown"),
@@ -378,7 +418,7 @@ def test_evaluating_overwrites_no_labelmap_and_passes_over_what_refinement_kept(
     assert " 1.000" in capsys.readouterr().out
     for table in ("--csv", "--json"):
         assert main([*evaluate, table, str(truth / "a.nii.gz")]) == 2
-        assert "[output-is-input]" in capsys.readouterr().err
+        assert "[output-ending]" in capsys.readouterr().err
     assert (truth / "a.nii.gz").read_bytes() == workplace.scans[0][1].read_bytes()
     assert main([*evaluate, "--tolerance", "-1"]) == 2
     assert "[tolerance-invalid]" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import STRUCTURES
 from fseft.adaptation.adapt import adapt, initial_adapter, load_cases
-from fseft.adaptation.continuing import STEPS, go_on_from, shortened
+from fseft.adaptation.continuing import STEPS, go_on_from, kinship, shortened
 from fseft.adapters.initialisation import make_adapter
 from fseft.adapters.registry import find_method
 from fseft.errors import ModelError
@@ -59,6 +59,17 @@ def test_a_new_structure_keeps_its_own_start(tmp_path: Path, source: FeatureSour
         assert torch.equal(mine[1], before)
         assert torch.equal(mine[2], theirs[2])
         assert torch.equal(mine[3], theirs[1])
+
+
+def test_structures_are_known_again_however_they_are_spelt(tmp_path: Path, source: FeatureSource) -> None:
+    cases = write_cases(tmp_path, (0,))
+    first = adapt("first", cases, STRUCTURES, source, "linear-probe", QUICK.replace(steps=2))
+    respelt = (dataclasses.replace(STRUCTURES[0], name="Ball"), Structure("new", 9))
+    assert kinship(respelt, first) == {"kept": ["Ball"], "new": ["new"], "dropped": ["rod"]}
+    adapter = make_adapter(find_method("linear-probe"), source.specification, respelt)
+    assert [s.name for s in go_on_from(adapter, respelt, first)] == ["new"]
+    for mine, theirs in zip(adapter.head.weights, first.adapter.head.weights, strict=True):
+        assert torch.equal(mine[1], theirs[1])
 
 
 def test_another_method_or_backbone_is_refused(tmp_path: Path, source: FeatureSource) -> None:

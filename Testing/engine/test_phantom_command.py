@@ -68,10 +68,23 @@ def test_what_is_there_is_replaced_only_when_asked(tmp_path: Path) -> None:
     assert labels.read_bytes() != before
 
 
+def test_phantoms_are_not_mixed_with_somebodys_scans(tmp_path: Path) -> None:
+    scan = tmp_path / "mine" / "images" / "ct1.nii.gz"
+    scan.parent.mkdir(parents=True)
+    scan.write_bytes(b"")
+    (tmp_path / "file").write_bytes(b"")
+    for place in ("mine", "file"):
+        with pytest.raises(InputError) as caught:
+            write_phantoms(tmp_path / place, 1, 3, "abdomen", (9.0, 9.0, 9.0), overwrite=True)
+        assert caught.value.code == "phantom-folder-in-use"
+    assert not (tmp_path / "mine" / "dataset.json").exists()
+
+
 def test_cancelling_leaves_no_description(tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         write_phantoms(tmp_path, 3, 0, "chest", (9.0, 9.0, 9.0), Listening(cancel_after=1))
     assert not (tmp_path / "dataset.json").exists()
+    write_phantoms(tmp_path, 1, 0, "chest", (9.0, 9.0, 9.0), overwrite=True)  # what was left is no obstacle
 
 
 def test_no_phantoms_is_an_error(tmp_path: Path) -> None:

@@ -227,6 +227,8 @@ def test_settings_from_json(tmp_path: Path) -> None:
         ({"network": {"spacing_mm": [0, 1, 1]}}, "pretraining-setting-invalid"),
         ({"network": {"id": ""}}, "pretraining-setting-invalid"),
         ({"crop": 20}, "pretraining-setting-invalid"),
+        ({"crop": 16, "batch": 1}, "pretraining-setting-invalid"),
+        ({"network": {"id": "../evil"}}, "pretraining-setting-invalid"),
         ({"minutes": None}, "pretraining-endless"),
     ):
         with pytest.raises(InputError) as caught:

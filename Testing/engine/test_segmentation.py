@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,9 @@ from fseft.segmentation.predict import predict_labels
 from fseft.segmentation.report import report_path
 from fseft.segmentation.segment import Query, segment_files, segment_scan
 from fseft.segmentation.volumes import StructureVolume, measure
+from fseft.transduction.apply import Refinement
+from fseft.transduction.plan import Outcome
+from fseft.transduction.ways import Refining
 from test_adaptation import QUICK, write_cases
 from test_preprocessing import orientations, reorient
 
@@ -83,6 +87,23 @@ class Heard(Reporter):
 
     def log(self, message: str, level: str = "info") -> None:
         self.said.append((message, level))
+
+
+def test_a_refinement_that_moves_no_voxel_leaves_nothing_to_compare(
+    model: AdaptedModel, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = make_scan(6)[0]
+    plain = segment_scan(scan, model, source)
+
+    def same(*arguments: Any) -> Refinement:
+        labels: np.ndarray = arguments[5]
+        return Refinement(labels.copy(), [Outcome("refined", "", 1.0, 1.0) for _ in STRUCTURES])
+
+    monkeypatch.setattr("fseft.segmentation.segment.refine_labels", same)
+    result = segment_scan(scan, model, source, refining=Refining("default"))
+    assert result.before is None
+    assert np.array_equal(result.labels, plain.labels)
+    assert len(result.outcomes) == len(STRUCTURES)
 
 
 def test_report_tells_model_backbone_times_and_no_path(
@@ -170,8 +191,8 @@ def test_a_few_annotated_cases_do_not_tell_how_people_differ() -> None:
     assert notes_of(found(150.0), prior)[0].startswith("above the annotated cases' range (up to 130.0 ml)")
     assert notes_of(found(60.0), prior)[0].startswith("below the annotated cases' range (from 70.0 ml)")
     assert notes_of(found(60.0, cut=True), prior) == ["cut by the scan's border"]
-    assert flags_of(found(300.0), prior)[0].startswith("larger than expected")
-    assert flags_of(found(30.0), prior)[0].startswith("smaller than expected")
+    assert flags_of(found(300.0), prior)[0].startswith("far larger than the annotated cases suggest (over ")
+    assert flags_of(found(30.0), prior)[0].startswith("far smaller than the annotated cases suggest (under ")
 
 
 def test_report_lies_beside_the_labelmap() -> None:

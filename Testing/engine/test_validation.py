@@ -281,6 +281,7 @@ def test_commands_print_the_table_and_the_verdict(
     assert shown["validation"]["table"] == record["table"]  # the same input, the same figures
     assert shown["quality"]["typicality"]["threshold"] > 0
     assert main(["--quiet", "validate", *common, "--method", "magic"]) == 2
+    assert main(["--quiet", "validate", *common, "--method", "auto", "--no-atlas"]) == 0
     assert "method-unknown" in capsys.readouterr().err
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from fseft.adaptation.continuing import go_on_from, require_same_kind, shortened
+from fseft.adaptation.continuing import go_on_from, kinship, require_same_kind, shortened
 from fseft.adaptation.head_fitting import fit_head
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adaptation.support import SupportCase, make_support_case
@@ -126,8 +126,12 @@ def adapt(
             chosen, structures, support, source, settings, reporter, files, previous is not None
         )
     started = time.monotonic()
+    origin: dict[str, Any] = {}
     if previous is not None:
         settings = shortened(settings)
+        related = kinship(structures, previous)
+        reporter.log(f"Going on from {previous.name!r}. " + " ".join(_told(related)))
+        origin = {"continued": {"model": previous.name, "created": previous.created, **related}}
     adapter, curve = make_trained_adapter(
         chosen, structures, [entry.case for entry in loaded], source, settings, source.compute, reporter, previous
     )
@@ -140,10 +144,16 @@ def adapt(
         adapter=adapter,
         shots=len(loaded),
         priors=size_priors(structures, loaded),
-        training=_training_record(settings, curve, time.monotonic() - started),
+        training={**_training_record(settings, curve, time.monotonic() - started), **origin},
         validation=validation,
         quality={"typicality": support_statistics([entry.case.features for entry in loaded])} if loaded else {},
     )
+
+
+def _told(related: dict[str, list[str]]) -> list[str]:
+    """Sentences on what going on from a model means for its structures."""
+    words = {"kept": "Goes on", "new": "Starts anew", "dropped": "No longer there"}
+    return [f"{words[kind]}: {', '.join(names)}." for kind, names in related.items() if names]
 
 
 def make_trained_adapter(

@@ -31,6 +31,21 @@ def require_same_kind(previous: AdaptedModel, method: Method, specification: Bac
         )
 
 
+def kinship(structures: Sequence[Structure], previous: AdaptedModel) -> dict[str, list[str]]:
+    """Which structures go on from the previous model, which start anew, and which it alone has; spelling aside.
+
+    Returns:
+        Names under "kept", "new" and "dropped".
+    """
+    before = {structure.canonical for structure in previous.structures}
+    now = {structure.canonical for structure in structures}
+    return {
+        "kept": [structure.name for structure in structures if structure.canonical in before],
+        "new": [structure.name for structure in structures if structure.canonical not in before],
+        "dropped": [structure.name for structure in previous.structures if structure.canonical not in now],
+    }
+
+
 @torch.no_grad()
 def go_on_from(adapter: Adapter, structures: Sequence[Structure], previous: AdaptedModel) -> list[Structure]:
     """Take over a previous adapter's convolutions, and the head's rows of the structures that both have.
@@ -45,16 +60,17 @@ def go_on_from(adapter: Adapter, structures: Sequence[Structure], previous: Adap
     """
     mine, theirs = adapter.state_dict(), previous.adapter.state_dict()
     adapter.load_state_dict({**mine, **{k: v for k, v in theirs.items() if not k.startswith("head.")}})
-    before = [structure.name for structure in previous.structures]
+    before = [structure.canonical for structure in previous.structures]
     first, first_before = (0 if a.head.outputs == 1 else 1 for a in (adapter, previous.adapter))
     if first and first_before:
         adapter.head.copy_row(0, previous.adapter.head, 0)
     elif first != first_before:
         return list(structures)  # one output against a background row: scores that mean something else
     for row, structure in enumerate(structures):
-        if structure.name in before:
-            adapter.head.copy_row(row + first, previous.adapter.head, before.index(structure.name) + first_before)
-    return [structure for structure in structures if structure.name not in before]
+        if structure.canonical in before:
+            place = before.index(structure.canonical) + first_before
+            adapter.head.copy_row(row + first, previous.adapter.head, place)
+    return [structure for structure in structures if structure.canonical not in before]
 
 
 def shortened(settings: AdaptationSettings) -> AdaptationSettings:

@@ -12,14 +12,12 @@ from fseft.backbones.conversion import convert, read_foreign_tensors
 from fseft.backbones.download import download_file
 from fseft.backbones.networks import Backbone
 from fseft.backbones.registry import PUBLISHED, PublishedBackbone
-from fseft.backbones.specification import BackboneSpecification
+from fseft.backbones.specification import IDENTIFIER, IDENTIFIER_WORDS, BackboneSpecification
 from fseft.backbones.weights import SPECIFICATION_FILE, WEIGHTS_FILE, load_backbone, save_backbone
 from fseft.errors import BackboneError
 from fseft.files import cannot_write, home, replace_folder
 from fseft.reporting import SILENT, Reporter
 from fseft.resources import resource_folders
-
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -182,11 +180,11 @@ def import_backbone(path: Path, identifier: str) -> BackboneSpecification:
 
 
 def _require_importable(identifier: str) -> None:
-    if not _ID.fullmatch(identifier):
+    if not re.fullmatch(IDENTIFIER, identifier):
         raise BackboneError(
             "backbone-unknown",
             f"{identifier!r} is not a backbone identifier.",
-            "Use lower-case letters, digits, dots, hyphens and underscores.",
+            f"Use {IDENTIFIER_WORDS}.",
         )
     if any(bundled and folder.name == identifier for folder, bundled in backbone_folders()):
         raise BackboneError(

@@ -10,6 +10,10 @@ from typing import Any
 
 from fseft.errors import BackboneError
 
+#: What a backbone may be called: it names a folder.
+IDENTIFIER = r"[a-z0-9][a-z0-9._-]{0,63}"
+IDENTIFIER_WORDS = "lower-case letters, digits, dots, hyphens and underscores"
+
 
 @dataclass(frozen=True)
 class FeatureLevel:

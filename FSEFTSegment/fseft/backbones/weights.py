@@ -77,8 +77,14 @@ def load_specification(folder: Path) -> BackboneSpecification:
     """The specification of a backbone folder.
 
     Raises:
-        BackboneError: when it is missing or malformed.
+        BackboneError: "backbone-missing" where there is none, or when it is malformed.
     """
+    if not (folder / SPECIFICATION_FILE).is_file():
+        raise BackboneError(
+            "backbone-missing",
+            f"There is no backbone in {str(folder)!r}: it has no {SPECIFICATION_FILE}.",
+            "Give the folder that 'fseft pretrain' wrote, or see 'fseft backbones list'.",
+        )
     return BackboneSpecification.read(folder / SPECIFICATION_FILE)
 
 

@@ -60,10 +60,10 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     rows = []
     for structure in result["structures"]:
         prior = result["priors"].get(structure["name"])
-        expected = f"{prior['low_ml']:.1f} - {prior['high_ml']:.1f}" if prior else "unknown"
+        expected = f"{prior['low_ml']:.1f} - {prior['high_ml']:.1f}" if prior else "-"
         curve = [v for v in result["training"]["structure_dice_loss"].get(structure["name"], []) if v is not None]
         rows.append([structure["name"], expected, f"{1 - curve[-1]:.2f}" if curve else "-"])
-    print_table(["structure", "expected ml", "training Dice"], rows)
+    print_table(["structure", "expected ml", "Dice in the last step"], rows)
     if result["validation"]:
         print()
         print_validation(result["validation"])
@@ -73,7 +73,10 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
     """The job that the command line asks for."""
     from fseft.cli.support_set import collect_support_set
+    from fseft.models.library import find_model
 
+    if options.previous is not None:
+        find_model(options.previous)  # an empty name, of a variable that is not set, is no wish to start anew
     cases, structures = collect_support_set(options)
     # Whether to compare with the atlas is the job's to decide, unless it is told not to.
     without_atlas = {} if options.atlas else {"atlas": False}

@@ -52,6 +52,11 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     else:
         library.remove_backbone(options.backbone)
         print(f"Removed {options.backbone!r}")
+        from fseft.models.library import list_models
+
+        left = [e.name for e in list_models() if (e.description or {}).get("backbone") == options.backbone]
+        if left:
+            print(f"Models that need it and cannot be used until it is imported again: {', '.join(left)}")
 
 
 def _show(identifier: str) -> None:

@@ -44,12 +44,12 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     import dataclasses
 
     from fseft.jobs.evaluate_job import make_table
-    from fseft.jobs.outputs import check_ending, check_outputs
+    from fseft.jobs.outputs import check_outputs, check_own
     from fseft.scan.segments import structures_from_json
 
     pairs = match_labelmaps(options.prediction, options.reference)
-    check_ending(options.csv, "CSV table")
-    check_ending(options.json, "JSON file")
+    check_own(options.csv, "CSV table")
+    check_own(options.json, "JSON file")
     tables = [path for path in (options.csv, options.json) if path is not None]
     check_outputs(tables, [*(path for pair in pairs for path in pair), *([options.labels] if options.labels else [])])
     structures = _chosen(structures_from_json(options.labels) if options.labels else (), options.structure)

@@ -11,6 +11,9 @@ from fseft.errors import InputError
 #: Endings of files that hold a scan or a labelmap.
 IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
+#: Endings of what is easily taken for a labelmap or a report.
+_OTHER_FILES = frozenset((".txt", ".csv", ".json", ".html", ".htm", ".png", ".jpg", ".pdf", ".dcm", ".gz", ".zip"))
+
 
 def complain_of_left_out(left_out: Sequence[Mapping[str, Any]], used: int) -> None:
     """End a command that could not use all scans as one that failed, after it has told what it did.
@@ -62,6 +65,12 @@ def is_single_output(output: Path, scans: int) -> bool:
         InputError: "output-not-a-folder" when one labelmap is named for several scans.
     """
     names_file = output.name.lower().endswith(IMAGE_SUFFIXES) and not output.is_dir()
+    if not names_file and not output.is_dir() and output.suffix.lower() in _OTHER_FILES:
+        raise InputError(
+            "output-format",
+            f"{output.name!r} is not the name of a labelmap, nor of a folder.",
+            f"Give it one of these endings: .seg.nrrd, {', '.join(IMAGE_SUFFIXES[:3])}, .mha; or none for a folder.",
+        )
     if names_file and scans > 1:
         raise InputError(
             "output-not-a-folder",

@@ -56,8 +56,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
         if getattr(options, name) is not None:
             overrides[name] = getattr(options, name)
     named = overrides.get("network", {})
-    if isinstance(named, dict) and (options.name or "id" not in named):
-        overrides["network"] = {**named, "id": options.name or options.output.resolve().name}
+    if isinstance(named, dict):
+        identifier = options.name or named.get("id") or options.output.resolve().name
+        overrides["network"] = {"title": f"{identifier}: compact U-Net", **named, "id": identifier}
     settings = PretrainingSettings().with_overrides(overrides)
     sources = [parse_source(text) for text in options.source]
     work = options.work or options.output.with_name(options.output.name + "-work")

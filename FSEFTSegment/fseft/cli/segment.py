@@ -13,6 +13,7 @@ from fseft.cli.outputs import IMAGE_SUFFIXES, check_replaced, complain_of_left_o
 from fseft.cli.tables import print_table
 from fseft.errors import InputError
 from fseft.reporting import Reporter
+from fseft.structures import canonical_name
 
 SUMMARY = "Segment scans with an adapted model."
 EXAMPLES = """\
@@ -23,7 +24,7 @@ Examples:
   fseft segment my-model --folder new-scans/ --output results/ --format .nii.gz
   fseft segment my-model dicom-folder/ --output results/ --prior liver=1200..1800ml --refine default"""
 
-_PRIOR = re.compile(r"^(?P<name>.+)=(?P<low>[\d.]+)\.\.(?P<high>[\d.]+?)\s*(ml)?$", re.IGNORECASE)
+_PRIOR = re.compile(r"^(?P<name>.+)=\s*(?P<low>[\d.]+?)\s*\.\.\s*(?P<high>[\d.]+?)\s*(ml|cc|cm3)?$", re.IGNORECASE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +122,7 @@ def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "model": options.model,
         "scans": entries,
-        "priors": dict(_prior(text) for text in options.prior or []),
+        "priors": _priors(options.prior or []),
         "keep_largest": options.largest,
         "refine": options.refine,
         "support": support,
@@ -169,11 +170,26 @@ def _support(options: argparse.Namespace) -> dict[str, Any]:
 
     if options.support is None:
         return {}
+    if options.refine == "off":
+        raise InputError(
+            "support-without-refinement",
+            "Annotated scans are given, and without refinement nothing is done with them.",
+            "Add --refine location or --refine default, or leave --support out.",
+        )
     table = options.support.suffix.lower() == ".csv"
     chosen = {"folder": None if table else options.support, "csv": options.support if table else None}
     cases, structures = collect_support_set(argparse.Namespace(case=None, structure=None, sparse=None, **chosen))
     # The model decides which structures count: what else these scans have is background, as when it was made.
     return {"cases": [{**case, "others": "background"} for case in cases], "structures": structures}
+
+
+def _priors(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    priors: dict[str, dict[str, Any]] = {}
+    for name, prior in map(_prior, texts):
+        if canonical_name(name) in map(canonical_name, priors):
+            raise InputError("prior-twice", f"Two volumes are given for {name!r}.", "Give one range a structure.")
+        priors[name] = prior
+    return priors
 
 
 def _prior(text: str) -> tuple[str, dict[str, Any]]:
@@ -187,5 +203,7 @@ def _prior(text: str) -> tuple[str, dict[str, Any]]:
         return match["name"], {"low_ml": float(match["low"]), "high_ml": float(match["high"])}
     except ValueError as problem:
         raise InputError(
-            "prior-invalid", f"{text!r} is not a prior.", "Write, for example, --prior liver=1200..1800ml."
+            "prior-invalid",
+            f"{text!r} is not a range of volumes in ml.",
+            "Write two numbers and two dots, for example --prior liver=1200..1800ml.",
         ) from problem

@@ -63,9 +63,9 @@ def _print(result: dict[str, Any]) -> None:
 def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
     """The job that the command line asks for."""
     annotated = {path.resolve() for path in options.annotated}
-    scans = list(options.scans)
-    if options.folder is not None:
-        scans += [path for path in scans_in(options.folder) if path.resolve() not in annotated]
+    given = [*options.scans, *(scans_in(options.folder) if options.folder is not None else ())]
+    # By its place on disk, so that a file that is named twice, or is annotated already, counts once.
+    scans = list({path.resolve(): path for path in given if path.resolve() not in annotated}.values())
     if options.labelmap is not None and len(scans) != 1:
         raise InputError(
             "labelmap-one-scan", f"A rough labelmap belongs to one scan, not to {len(scans)}.", "Name that scan alone."

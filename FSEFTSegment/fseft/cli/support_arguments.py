@@ -32,7 +32,7 @@ def add_support_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that say how and where to train."""
-    parser.add_argument("--backbone", help="default: that of the model to continue, else fseft-mini")
+    parser.add_argument("--backbone", help="what gives the features; default: fseft-mini")
     parser.add_argument("--protocol", choices=["default", "published"], default="default", help="training protocol")
     parser.add_argument("--setting", action="append", metavar="NAME=VALUE", help="override one number of the protocol")
     parser.add_argument("--seed", type=int, default=0)

@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     add_support_arguments(parser)
     parser.add_argument(
-        "--method", action="append", help="a method to test, repeated; default: all that can learn these structures"
+        "--method",
+        action="append",
+        help="a method to test, repeated; default, or auto: all that can learn these structures",
     )
     add_atlas_argument(parser)
     add_training_arguments(parser)
@@ -61,7 +63,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     parameters = {
         "cases": cases,
         "structures": structures,
-        "methods": options.method,
+        # "auto" compares all of them, and so does this command when it is not told which.
+        "methods": None if "auto" in (options.method or ()) else options.method,
         "atlas": options.atlas,
         **training_parameters(options),
     }

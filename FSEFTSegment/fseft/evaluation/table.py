@@ -17,6 +17,9 @@ from fseft.evaluation.metrics import StructureMetrics
 from fseft.files import replace_whole
 
 METRICS: tuple[str, ...] = tuple(field.name for field in fields(StructureMetrics))
+_CSV_COLUMNS = ("case", "structure", *METRICS, "tolerance_mm")
+#: By which files are known for tables of FSEFT's.
+CSV_START, JSON_FORMAT = ",".join(_CSV_COLUMNS), "fseft-evaluation"
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class EvaluationTable:
         """Every row; nan is an empty cell, infinite is "inf"."""
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["case", "structure", *METRICS, "tolerance_mm"])
+        writer.writerow(_CSV_COLUMNS)
         for row in self.rows:
             values = [_cell(getattr(row.metrics, name)) for name in METRICS]
             writer.writerow([_safe(row.case), _safe(row.structure), *values, self.tolerance_mm])
@@ -105,7 +108,7 @@ class EvaluationTable:
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary; figures that are nan or infinite are null."""
         return {
-            "format": "fseft-evaluation",
+            "format": JSON_FORMAT,
             "version": 1,
             "tolerance_mm": self.tolerance_mm,
             "rows": [

@@ -24,8 +24,9 @@ from fseft.errors import ModelError
 from fseft.features.source import FeatureSource
 from fseft.files import require_writable_folder
 from fseft.jobs.job import Parameters
-from fseft.jobs.outputs import check_ending, check_outputs, files_of
-from fseft.models.adapted_model import AdaptedModel, check_name, describe, load_model, read_description, save_model
+from fseft.jobs.model_source import source_of_model
+from fseft.jobs.outputs import check_outputs, check_own, files_of
+from fseft.models.adapted_model import AdaptedModel, check_name, describe, load_model, save_model
 from fseft.models.library import find_model, library_folder
 from fseft.models.versions import check_replaceable
 from fseft.report.adapt_report import write_adapt_report
@@ -46,14 +47,20 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     check_replaceable(folder)
     cases = [read_case(entry) for entry in parameters.each("cases")]
     asked = parameters.optional_text("method")
+    if asked not in (None, AUTO):
+        find_method(str(asked), AUTO)
     report = parameters.optional_text("report")
     # Learning takes minutes to hours: what cannot be written is told before, not after.
     check_outputs([Path(report)] if report else [], files_of(cases))
-    check_ending(report, "page")
+    check_own(report, "page")
     require_writable_folder(folder)
     compute = choose_compute(parameters.text("device", "auto"))
     before = parameters.optional_text("previous")
-    source = FeatureSource.of_backbone(parameters.text("backbone", _usual_backbone(before)), compute)
+    backbone = parameters.optional_text("backbone")
+    if backbone is None and before:
+        source = source_of_model(find_model(before), compute)
+    else:
+        source = FeatureSource.of_backbone(backbone or "fseft-mini", compute)
     previous = _previous(before, asked, source)
     method = previous.method if previous is not None else asked or "spatial-adapter"
     model = adapt(
@@ -73,10 +80,6 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     if report is not None:
         write_adapt_report(Path(report), describe(model))
     return {"model": str(folder), **describe(model)}
-
-
-def _usual_backbone(previous: str | None) -> str:
-    return str(read_description(find_model(previous))["backbone"]) if previous else "fseft-mini"
 
 
 def _previous(name: str | None, asked: str | None, source: FeatureSource) -> AdaptedModel | None:

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fseft.adaptation.adapt import CaseFiles
 from fseft.errors import InputError
+from fseft.evaluation.table import CSV_START, JSON_FORMAT
 from fseft.files import require_writable
+from fseft.report.html import GENERATOR
 from fseft.scan.writing import checked_ending
 from fseft.segmentation.report import report_path
 from fseft.segmentation.segment import Query
 
-_ENDINGS = {"page": (".html", ".htm"), "CSV table": (".csv",), "JSON file": (".json",)}
+
+@dataclass(frozen=True)
+class _Kind:
+    """Files of one kind: how their names end, and what is in the first bytes of those that FSEFT wrote."""
+
+    endings: tuple[str, ...]
+    mark: str
+
+
+_KINDS = {
+    "page": _Kind((".html", ".htm"), GENERATOR),
+    "CSV table": _Kind((".csv",), CSV_START),
+    "JSON file": _Kind((".json",), f'"format": "{JSON_FORMAT}"'),
+}
+_FIRST_BYTES = 4096
 
 
 def outputs_of(query: Query) -> list[Path]:
@@ -28,23 +45,36 @@ def outputs_of(query: Query) -> list[Path]:
     return [*labelmaps, report_path(query.output)]
 
 
-def check_ending(path: str | Path | None, kind: str) -> None:
-    """Refuse an output whose name is not one of its kind: it would take the place of whatever has that name.
+def check_own(path: str | Path | None, kind: str) -> None:
+    """Refuse an output that would take the place of a file that is none of FSEFT's, whatever it is.
 
     Args:
         path: of the output; None is right.
         kind: "page", "CSV table" or "JSON file".
 
     Raises:
-        InputError: "output-ending".
+        InputError: "output-ending", or "output-not-a-result".
     """
-    endings = _ENDINGS[kind]
-    if path is not None and Path(path).suffix.lower() not in endings:
+    if path is None:
+        return
+    path, known = Path(path), _KINDS[kind]
+    if path.suffix.lower() not in known.endings:
         raise InputError(
             "output-ending",
-            f"A {kind} would be written to {Path(path).name!r}, which is not the name of one.",
-            f"Give it a name that ends in {endings[0]}.",
+            f"A {kind} would be written to {path.name!r}, which is not the name of one.",
+            f"Give it a name that ends in {known.endings[0]}.",
         )
+    if path.is_file() and known.mark not in _beginning(path):
+        raise InputError(
+            "output-not-a-result",
+            f"{path} is no earlier {kind} of FSEFT.",
+            "Choose another name, or move that file away yourself.",
+        )
+
+
+def _beginning(path: Path) -> str:
+    with path.open("rb") as stream:
+        return stream.read(_FIRST_BYTES).decode("utf-8", "replace")
 
 
 def files_of(cases: Iterable[CaseFiles]) -> list[Path]:

@@ -21,9 +21,10 @@ from fseft.errors import InputError
 from fseft.features.source import FeatureSource
 from fseft.jobs.adapt_job import read_case, read_structure
 from fseft.jobs.job import Parameters
-from fseft.jobs.outputs import check_ending, check_outputs, files_of, outputs_of
+from fseft.jobs.model_source import source_of_model
+from fseft.jobs.outputs import check_outputs, check_own, files_of, outputs_of
 from fseft.location.support import load_atlas_cases
-from fseft.models.adapted_model import AdaptedModel, SizePrior, load_model, read_description
+from fseft.models.adapted_model import AdaptedModel, SizePrior, load_model
 from fseft.models.library import find_model
 from fseft.priors.presets import require_preset
 from fseft.report.segment_report import write_segment_report
@@ -45,9 +46,9 @@ def run_segment(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
         [*(path for query in queries for path in outputs_of(query)), *([Path(page)] if page else [])],
         [*(query.scan for query in queries), *files_of(read_support(parameters))],
     )
-    check_ending(page, "page")
+    check_own(page, "page")
     compute = choose_compute(parameters.text("device", "auto"))
-    source = FeatureSource.of_backbone(str(read_description(folder)["backbone"]), compute)
+    source = source_of_model(folder, compute)
     model = load_model(folder, source.specification)
     priors = read_priors(parameters, model)
     refining = read_refining(parameters, model, source, reporter)

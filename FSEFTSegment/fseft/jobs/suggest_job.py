@@ -20,6 +20,7 @@ from fseft.compute import choose_compute
 from fseft.features.source import FeatureSource
 from fseft.jobs.adapt_job import read_structure
 from fseft.jobs.job import Parameters
+from fseft.jobs.model_source import source_of_model
 from fseft.models.adapted_model import load_model
 from fseft.models.description import read_description
 from fseft.models.library import find_model
@@ -36,10 +37,14 @@ def run_suggest(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     structures = [read_structure(entry) for entry in parameters.each("structures")]
     compute = choose_compute(parameters.text("device", "auto"))
     chosen = parameters.optional_text("model")
-    description = None if chosen is None else read_description(find_model(chosen))
-    default = "fseft-mini" if description is None else str(description["backbone"])
-    source = FeatureSource.of_backbone(parameters.optional_text("backbone") or default, compute)
-    model = None if chosen is None else load_model(find_model(chosen), source.specification)
+    folder = None if chosen is None else find_model(chosen)
+    description = None if folder is None else read_description(folder)
+    backbone = parameters.optional_text("backbone")
+    if backbone is None and folder is not None:
+        source = source_of_model(folder, compute)
+    else:
+        source = FeatureSource.of_backbone(backbone or "fseft-mini", compute)
+    model = None if folder is None else load_model(folder, source.specification)
     found = suggest(scans, cases, source, model, structures, reporter)
     slices = None if found.slices is None else {"name": found.ranking[0].name, **found.slices.as_json()}
     return {

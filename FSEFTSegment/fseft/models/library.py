@@ -69,11 +69,12 @@ def find_model(name_or_path: str) -> Path:
     recover_folder(named)
     if path.name == name_or_path and (named / MODEL_FILE).is_file():
         return named
-    known = ", ".join(entry.name for entry in list_models()) or "none yet"
+    known = ", ".join(entry.name for entry in list_models())
+    hint = f"Models in the library: {known}. Give one of these names, or a model's folder."
     raise ModelError(
         "model-missing",
         f"There is no adapted model {name_or_path!r}.",
-        f"Models in the library: {known}. Give one of these names, or a model's folder.",
+        hint if known else "The library is empty: make a model with 'fseft adapt', or give a model's folder.",
     )
 
 

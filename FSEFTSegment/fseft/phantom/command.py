@@ -11,6 +11,8 @@ from fseft.phantom.generator import make_phantom, phantom_name
 from fseft.reporting import SILENT, Reporter
 from fseft.scan.writing import write_labelmap, write_scan
 
+_NAME = "FSEFT phantoms"
+
 
 def write_phantoms(
     folder: Path,
@@ -36,12 +38,14 @@ def write_phantoms(
         The scan's and the labelmap's path of each patient.
 
     Raises:
-        InputError: "phantom-bad-count", "output-exists", or as :func:`fseft.phantom.make_phantom`.
+        InputError: "phantom-bad-count", "phantom-folder-in-use", "output-exists", or as
+            :func:`fseft.phantom.make_phantom`.
         ResourceError: "disk-full", "cannot-write".
         Cancelled: between two patients; ``dataset.json`` is then not written.
     """
     if count < 1:
         raise InputError("phantom-bad-count", f"{count} phantoms cannot be made.", "Ask for 1 or more.")
+    _refuse_a_folder_in_use(folder)
     if not overwrite:
         _refuse_to_replace(folder, [phantom_name(region, seed + number) for number in range(count)])
     written: list[tuple[Path, Path]] = []
@@ -60,6 +64,24 @@ def write_phantoms(
     return written
 
 
+def _refuse_a_folder_in_use(folder: Path) -> None:
+    """Phantoms among somebody's scans would be taken for them, and their list for the list of all."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError("phantom-folder-in-use", f"{folder.name!r} is a file.", "Name a folder.")
+    if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):
+        return
+    try:
+        made = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))["name"] == _NAME
+    except (OSError, ValueError, KeyError, TypeError):
+        # Without a list: what an interrupted call left behind is images and labels of phantoms alone.
+        files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+        made = all(path.name.startswith("phantom") for path in files)
+    if not made:
+        raise InputError(
+            "phantom-folder-in-use", f"{folder.name!r} holds other files than phantoms.", "Choose another folder."
+        )
+
+
 def _refuse_to_replace(folder: Path, names: list[str]) -> None:
     places = [folder / part / f"{name}.nii.gz" for name in names for part in ("images", "labels")]
     there = [path for path in (*places, folder / "dataset.json") if path.exists()]
@@ -74,7 +96,7 @@ def _refuse_to_replace(folder: Path, names: list[str]) -> None:
 def _write_description(folder: Path, written: list[tuple[Path, Path]], values: dict[str, int]) -> None:
     pairs = [{"image": f"images/{scan.name}", "label": f"labels/{labels.name}"} for scan, labels in written]
     description = {
-        "name": "FSEFT phantoms",
+        "name": _NAME,
         "description": "Synthetic CT scans of schematic bodies; no patient data.",
         "channel_names": {"0": "CT"},
         "labels": {"background": 0, **dict(sorted(values.items(), key=lambda item: item[1]))},

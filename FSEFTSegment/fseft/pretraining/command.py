@@ -56,6 +56,8 @@ def run_pretraining(
         grid = settings.network.specification(())
         if processes.leads:
             _refuse_a_folder_in_use(output)  # before the work, which may go below it
+            if resume and not has_checkpoint(output / CHECKPOINT_FOLDER):
+                reporter.log(f"{output.name!r} holds no run to go on with: a new one starts.", "warning")
             workers = max(1, usable_cores() - 1) if settings.workers is None else settings.workers
             prepare(sources, grid, work, workers, reporter)
         processes.wait()

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fseft.backbones.specification import BackboneSpecification, FeatureLevel
+from fseft.backbones.specification import IDENTIFIER, IDENTIFIER_WORDS, BackboneSpecification, FeatureLevel
 from fseft.errors import InputError
-from fseft.setting_rules import Choice, ListOf, Number, Rule, Text, require
+from fseft.setting_rules import Choice, ListOf, Number, Rule, Text, as_json, require
 
 #: Stride of the compact U-Net's coarsest level; crops are multiples of it.
 COARSEST_STRIDE = 16
@@ -25,7 +25,7 @@ _COUNT, _COUNT_OR_NONE = Number(1, whole=True), Number(0, whole=True)
 _HU = Number(-math.inf)
 
 _NETWORK_RULES: dict[str, Rule] = {
-    "id": Text(),
+    "id": Text(IDENTIFIER, f"an identifier: {IDENTIFIER_WORDS}"),
     "title": Text(),
     "detail": _COUNT,
     "widths": ListOf(_COUNT, 4),
@@ -84,7 +84,7 @@ class NetworkSettings:
     patch: int = 96
 
     def __post_init__(self) -> None:
-        require(self, _NETWORK_RULES, INVALID)
+        require(self, _NETWORK_RULES, INVALID, "network.")
 
     def specification(self, classes: Sequence[str]) -> BackboneSpecification:
         """The specification of this network with one head row per class."""
@@ -142,7 +142,7 @@ class AugmentationSettings:
     cut_voxels: tuple[int, int] = (8, 30)
 
     def __post_init__(self) -> None:
-        require(self, _AUGMENTATION_RULES, INVALID)
+        require(self, _AUGMENTATION_RULES, INVALID, "augmentation.")
 
 
 @dataclass(frozen=True)
@@ -215,6 +215,12 @@ class PretrainingSettings:
         require(self, _RULES, INVALID)
         if self.minutes is None and self.steps is None:
             raise InputError("pretraining-endless", "Neither minutes nor steps are given.", "Give at least one budget.")
+        if self.batch * (self.crop // COARSEST_STRIDE) ** 3 < 2:
+            raise InputError(
+                INVALID,
+                f"One crop of {self.crop} voxels leaves a single value to normalise on the coarsest level.",
+                "Give a larger crop, or a batch of 2 or more.",
+            )
         if self.loss == "published" and (self.contrast_weight or self.boundary_weight or self.level_weight):
             raise InputError(
                 INVALID,
@@ -252,7 +258,7 @@ def _overridden(settings: Any, values: dict[str, Any], part: str = "") -> Any:
         else:
             raise InputError(
                 INVALID,
-                f"The setting {name} cannot be {value!r}.",
+                f"The setting {name} cannot be {as_json(value)}.",
                 f"It holds settings of its own: {', '.join(sorted(_names(current)))}.",
             )
     return dataclasses.replace(settings, **changes)

@@ -54,9 +54,20 @@ def _model(description: Mapping[str, Any]) -> Section:
         ("method", description.get("method")),
         ("annotated scans", description.get("shots")),
         ("backbone", description.get("backbone")),
+        ("went on from", _origin(description)),
         ("made", str(description.get("created", "")).replace("T", " ").replace("+00:00", " UTC")),
     ]
     return Section("The model", texts, [Table(("", ""), [row for row in rows if row[1] not in (None, "")])])
+
+
+def _origin(description: Mapping[str, Any]) -> str:
+    """The model that this one started from, and what became of its structures; "" for one made from the start."""
+    origin = (description.get("training") or {}).get("continued") or {}
+    if not origin:
+        return ""
+    words = {"kept": "going on", "new": "new", "dropped": "no longer there"}
+    parts = [f"{text}: {', '.join(origin[kind])}" for kind, text in words.items() if origin.get(kind)]
+    return "; ".join([f"{origin.get('model')} of {str(origin.get('created', '')).replace('T', ' ')[:16]} UTC", *parts])
 
 
 def _validation(description: Mapping[str, Any]) -> Section | None:

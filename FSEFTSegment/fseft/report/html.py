@@ -13,6 +13,9 @@ from typing import Any
 from fseft.evaluation.table import METRICS, EvaluationTable
 from fseft.files import replace_whole
 
+#: By which a page is known for one of FSEFT's.
+GENERATOR = '<meta name="generator" content="FSEFT">'
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; }
@@ -67,6 +70,7 @@ def html_page(title: str, sections: Sequence[Section], footer: str = "") -> str:
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f"{GENERATOR}\n"
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"

@@ -25,10 +25,19 @@ def flags_of(size: StructureVolume, prior: SizePrior | None) -> list[str]:
     if prior is None:
         return []
     low, high = plausible_range(prior)
+    given = not prior.volumes_ml  # by a person or a preset, and so the very range that is shown beside the flag
     if size.volume_ml > high:
-        return [f"larger than expected (at most {high:.1f} ml)"]
+        return [
+            f"larger than expected (at most {high:.1f} ml)"
+            if given
+            else f"far larger than the annotated cases suggest (over {high:.1f} ml)"
+        ]
     if size.volume_ml < low and not size.cut_by_border:
-        return [f"smaller than expected (at least {low:.1f} ml)"]
+        return [
+            f"smaller than expected (at least {low:.1f} ml)"
+            if given
+            else f"far smaller than the annotated cases suggest (under {low:.1f} ml)"
+        ]
     return []
 
 

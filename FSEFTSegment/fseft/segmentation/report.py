@@ -55,7 +55,7 @@ def make_report(
         flags = flags_of(size, prior)
         flags += [flag for flag in (trust if size.voxels else None, sides.get(structure.name)) if flag]
         if outcome is not None and outcome.action == "refused":
-            flags.append(f"not refined: {outcome.why}")
+            flags.append(f"not refined: {outcome.why[:1].lower()}{outcome.why[1:].rstrip('.')}")
         if outcome is not None and outcome.doubt:
             flags.append(outcome.doubt)
         structures.append(

@@ -133,9 +133,11 @@ def segment_scan(
         refinement = refine_labels(
             refining, scan, model, source, features, labels, sizes, survey, expected, compute, reporter
         )
-        if refinement.labels is not labels:
-            if largest_component:
-                keep_largest(refinement.labels, len(values))
+        if refinement.labels is not labels and largest_component:
+            keep_largest(refinement.labels, len(values))
+        if np.array_equal(refinement.labels, labels):
+            refinement = Refinement(labels, refinement.outcomes)
+        else:
             sizes = measure(refinement.labels, values, scan.geometry)
         clock.lap("refinement")
     return Segmentation(

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fseft.errors import InputError
 from fseft.pretraining.sources.label_shapes import LabelShapes
 from fseft.pretraining.sources.labelled_folder import LabelledFolder, listed_cases
 from fseft.pretraining.sources.phantoms import Phantoms
 from fseft.pretraining.sources.source import Preparation, Selection, Source
+from fseft.setting_rules import Number
 
 _OPTIONS = ("structures", "except", "cases", "weight", "count", "seed", "randomised", "template")
+_WEIGHT, _SHARE = Number(0, above=True), Number(0, 1)
+_COUNT, _SEED = Number(1, whole=True), Number(0, whole=True)
 _HINT = "Write for example folder:scans,weight=2,except=mandible+larynx or phantoms:torso,count=40."
 
 
@@ -34,14 +39,7 @@ def parse_source(text: str) -> Source:
     if not separator or kind not in _KINDS or not place:
         raise InputError("pretraining-source-invalid", f"{text!r} is no source of scans.", _HINT)
     options = dict(part.split("=", 1) for part in parts)
-    try:
-        source = _KINDS[kind](place, options)
-        if source.weight <= 0:
-            raise ValueError("weight")
-    except ValueError as problem:
-        raise InputError(
-            "pretraining-source-invalid", f"{text!r} has an option that is no number, or not one that it can be.", _HINT
-        ) from problem
+    source = _KINDS[kind](place, options)
     if options:
         raise InputError("pretraining-source-invalid", f"A {kind} source has no option {next(iter(options))!r}.", _HINT)
     return source
@@ -55,10 +53,18 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split("+") if name.strip())
 
 
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise ValueError("no share")
+def _number(options: dict[str, str], name: str, usual: float, rule: Number) -> Any:
+    """An option's number, taken out of the options."""
+    text = options.pop(name, None)
+    if text is None:
+        return usual
+    try:
+        value: float = int(text) if rule.whole else float(text)
+    except ValueError:
+        value = math.nan
+    if not rule.holds(value):
+        message = f"A source cannot have {name}={text}."
+        raise InputError("pretraining-source-invalid", message, f"It is {rule.words()}.")
     return value
 
 
@@ -70,14 +76,14 @@ def _labelled(place: str, options: dict[str, str]) -> LabelledFolder:
     chosen = options.pop("cases", "")
     file, separator, key = chosen.rpartition("#")
     cases = listed_cases(Path(file), key) if separator else _names(chosen) or None
-    return LabelledFolder(Path(place), _selection(options), cases, float(options.pop("weight", "1")))
+    return LabelledFolder(Path(place), _selection(options), cases, _number(options, "weight", 1.0, _WEIGHT))
 
 
 def _shapes(place: str, options: dict[str, str]) -> Source:
     return LabelShapes(
-        count=int(options.pop("count", "40")),
-        seed=int(options.pop("seed", "0")),
-        randomised=_share(options.pop("randomised", "0.4")),
+        count=_number(options, "count", 40, _COUNT),
+        seed=_number(options, "seed", 0, _SEED),
+        randomised=_number(options, "randomised", 0.4, _SHARE),
         folder=_labelled(place, options),
     )
 
@@ -85,11 +91,11 @@ def _shapes(place: str, options: dict[str, str]) -> Source:
 def _phantoms(place: str, options: dict[str, str]) -> Source:
     return Phantoms(
         place,
-        count=int(options.pop("count", "40")),
-        seed=int(options.pop("seed", "0")),
-        randomised=_share(options.pop("randomised", "0.4")),
+        count=_number(options, "count", 40, _COUNT),
+        seed=_number(options, "seed", 0, _SEED),
+        randomised=_number(options, "randomised", 0.4, _SHARE),
         selection=_selection(options),
-        weight=float(options.pop("weight", "1")),
+        weight=_number(options, "weight", 1.0, _WEIGHT),
     )
 
 
