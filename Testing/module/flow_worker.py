@@ -56,7 +56,7 @@ def outcome(value: int) -> dict:
         "why": why,
         "before_ml": 52.1,
         "after_ml": 61.0,
-        "changed_ml": 9.0,
+        "changed_ml": 9.0 if value == 1 else 0.0,
         "centre_index": None,
     }
 

@@ -117,7 +117,7 @@ def _check_refinement(session):
         _require(all(entry["refinement"] for entry in entries), "refinement tells what it did to each structure")
         for entry in entries:
             print(f"    {entry['name']}: {entry['refinement']['action']} {entry['refinement']['why']}", flush=True)
-        changed = any(entry["refinement"]["action"] == "refined" for entry in entries)
+        changed = any(entry["refinement"]["changed_ml"] > 0 for entry in entries)
         before = session.state.result_node(result, "before")
         _require((before is not None) == changed, "the result before refinement is kept where it was changed")
 

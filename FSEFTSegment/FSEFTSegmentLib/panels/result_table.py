@@ -37,7 +37,7 @@ def volume_text(entry: dict[str, Any]) -> str:
     if entry.get("volume_ml") is None:
         return "-"
     refined, now = refinement_of(entry), millilitres(entry["volume_ml"])
-    return f"{millilitres(refined['before_ml'])} → {now}" if refined.get("action") == "refined" else now
+    return f"{millilitres(refined['before_ml'])} → {now}" if refined.get("changed_ml") else now
 
 
 def expected_text(expected: Sequence[float] | None) -> str:
@@ -173,7 +173,7 @@ class ResultTable:
         refined = refinement_of(row.entry)
         why = "\n".join([f"{texts[1]} ml", *([str(refined["why"])] if refined.get("why") else [])])
         tips = {1: why}
-        if refined.get("action") == "refined" and texts[3] != "-":
+        if refined.get("changed_ml") and texts[3] != "-":
             tips[3] = _("{dice}\nPredicted for the result before refinement").format(dice=texts[3])
         for column, text in enumerate(texts):
             item = read_only_item(text, tips.get(column, text))
