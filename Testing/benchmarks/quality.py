@@ -143,7 +143,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             print(f"{name} seed {seed}: leave-one-out {validating:.0f} s, learning {learning:.0f} s, "
                   f"mean Dice {dice[name]:.3f}; {judged.verdict}", flush=True)  # fmt: skip
             write_outputs("quality", result, summary(result), options.output)
-        chosen, reason = choose(tables, options.methods, f"{options.shots} held-out cases")
+        chosen, reason = choose(tables, options.methods, options.shots)
         result["auto"].append({"seed": seed, "chosen": chosen, "reason": reason, "dice": dice})
         write_outputs("quality", result, summary(result), options.output)
     return result

@@ -1,4 +1,8 @@
-"""Which method to take: the best on held-out annotations, the simpler of equals."""
+"""Which method to take: the best on held-out annotations.
+
+Of equals the simpler one, as long as there are few cases. From :data:`ENOUGH` on the one that can learn more: every
+fold learns from a case less than the model will, which flatters the simple ones.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,14 @@ from fseft.adapters.registry import METHODS
 from fseft.errors import InputError
 from fseft.validation.scores import StructureScore, mean_dice
 
-TIE = 0.005  # mean Dice; within it the simpler method is chosen
+TIE = 0.005  # mean Dice; within it methods are equal
+ENOUGH = 3  # held-out cases
 
 Table = Mapping[str, dict[str, StructureScore]]
 """Scores by method and structure."""
 
 
-def choose(table: Table, candidates: Sequence[str], held_out: str) -> tuple[str, str]:
+def choose(table: Table, candidates: Sequence[str], cases: int) -> tuple[str, str]:
     """The best candidate and why.
 
     Means are over the structures that every candidate learnt: a method that knows only the easy ones, as zero-shot may,
@@ -24,7 +29,7 @@ def choose(table: Table, candidates: Sequence[str], held_out: str) -> tuple[str,
     Args:
         table: scores; methods that are no candidates are only there to compare.
         candidates: method names.
-        held_out: what was held out, for the sentence.
+        cases: how many were held out in turn; 0 where slices were.
 
     Raises:
         InputError: "validation-impossible" when no structure could be scored.
@@ -44,14 +49,17 @@ def choose(table: Table, candidates: Sequence[str], held_out: str) -> tuple[str,
             "Annotate each structure in at least two scans, or choose a method yourself.",
         )
     best = max(means, key=lambda name: means[name])
-    chosen = next(name for name in means if means[name] >= means[best] - TIE)
+    equals = [name for name in means if means[name] >= means[best] - TIE]  # the simplest first, as METHODS has them
+    chosen = equals[-1] if cases >= ENOUGH else equals[0]
+    held_out = f"{cases} held-out cases" if cases else "held-out slices"
     if shared != everywhere:
         held_out = f"{held_out}, over what all methods know ({', '.join(sorted(shared))})"
     score = f"mean Dice {means[chosen]:.3f} on {held_out}"
     if len(means) == 1:
         reason = f"{spoken(chosen)} reaches a mean Dice of {means[chosen]:.3f} on {held_out}"
     elif chosen != best:
-        reason = f"{spoken(chosen)} is as good as {spoken(best)} ({score}, against {means[best]:.3f}) and simpler"
+        why = "gains more from further cases" if cases >= ENOUGH else "simpler"
+        reason = f"{spoken(chosen)} is as good as {spoken(best)} ({score}, against {means[best]:.3f}) and {why}"
     else:
         second = max((name for name in means if name != best), key=lambda name: means[name])
         reason = f"{spoken(chosen)} is best: {score}, against {means[second]:.3f} with {spoken(second)}"

@@ -110,7 +110,7 @@ def validate(
             reporter.check_cancelled()
     table = {n: {s: summarise(values) for s, values in tested[n].scores.items()} for n in names}
     kind = "cross-slice" if single else "leave-one-out"
-    chosen, reason = choose(table, candidates, "held-out slices" if single else f"{len(folds)} held-out cases")
+    chosen, reason = choose(table, candidates, 0 if single else len(folds))
     worse = worse_than_zero_shot(table, chosen)
     verdict, advice = give_verdict(table[chosen], kind, len(cases), worse, reason)
     if worse:
