@@ -10,7 +10,7 @@ from fseft.errors import InputError
 from fseft.phantom.frame import Draw
 from fseft.pretraining.cases import open_case
 from fseft.pretraining.preparation import prepare
-from fseft.pretraining.sources import LabelShapes, parse_source
+from fseft.pretraining.sources import LabelledFolder, LabelShapes, parse_source
 from fseft.pretraining.synthesis import Anatomy, exchange_organs, paint, synthesise
 from pretraining_makers import NETWORK, write_folder
 from scipy import ndimage
@@ -131,5 +131,9 @@ def test_several_processes_make_the_same_cases_as_one(tmp_path: Path) -> None:
 def test_no_scans_cannot_be_made(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "scans")
     with pytest.raises(InputError) as caught:
-        prepare([parse_source(f"shapes:{folder},count=0")], GRID, tmp_path / "work")
+        parse_source(f"shapes:{folder},count=0")
+    assert caught.value.code == "pretraining-source-invalid"
+    assert "count=0" in caught.value.message
+    with pytest.raises(InputError) as caught:
+        prepare([LabelShapes(LabelledFolder(folder), count=0)], GRID, tmp_path / "work")
     assert caught.value.code == "pretraining-bad-count"
