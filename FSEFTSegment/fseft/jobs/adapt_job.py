@@ -24,7 +24,7 @@ from fseft.errors import ModelError
 from fseft.features.source import FeatureSource
 from fseft.files import require_writable_folder
 from fseft.jobs.job import Parameters
-from fseft.jobs.model_source import source_of_model
+from fseft.jobs.model_source import chosen_source
 from fseft.jobs.outputs import check_outputs, check_own, files_of
 from fseft.models.adapted_model import AdaptedModel, check_name, describe, load_model, save_model
 from fseft.models.library import find_model, library_folder
@@ -56,11 +56,7 @@ def run_adapt(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     require_writable_folder(folder)
     compute = choose_compute(parameters.text("device", "auto"))
     before = parameters.optional_text("previous")
-    backbone = parameters.optional_text("backbone")
-    if backbone is None and before:
-        source = source_of_model(find_model(before), compute)
-    else:
-        source = FeatureSource.of_backbone(backbone or "fseft-mini", compute)
+    source = chosen_source(parameters.optional_text("backbone"), find_model(before) if before else None, compute)
     previous = _previous(before, asked, source)
     method = previous.method if previous is not None else asked or "spatial-adapter"
     model = adapt(

@@ -11,6 +11,19 @@ from fseft.features.source import FeatureSource
 from fseft.models.description import read_description
 
 
+def chosen_source(backbone: str | None, model: Path | None, compute: Compute) -> FeatureSource:
+    """The feature source of the backbone that a job names; else of its model's; else of the bundled one.
+
+    Args:
+        backbone: identifier, where one is named.
+        model: folder of the model that the job starts from, where there is one.
+        compute: device and precision.
+    """
+    if backbone is None and model is not None:
+        return source_of_model(model, compute)
+    return FeatureSource.of_backbone(backbone or "fseft-mini", compute)
+
+
 def source_of_model(folder: Path, compute: Compute) -> FeatureSource:
     """The feature source of a model's backbone.
 

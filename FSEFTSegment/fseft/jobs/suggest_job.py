@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from fseft.compute import choose_compute
-from fseft.features.source import FeatureSource
 from fseft.jobs.adapt_job import read_structure
 from fseft.jobs.job import Parameters
-from fseft.jobs.model_source import source_of_model
+from fseft.jobs.model_source import chosen_source
 from fseft.models.adapted_model import load_model
 from fseft.models.description import read_description
 from fseft.models.library import find_model
@@ -39,11 +38,7 @@ def run_suggest(values: dict[str, Any], reporter: Reporter) -> dict[str, Any]:
     chosen = parameters.optional_text("model")
     folder = None if chosen is None else find_model(chosen)
     description = None if folder is None else read_description(folder)
-    backbone = parameters.optional_text("backbone")
-    if backbone is None and folder is not None:
-        source = source_of_model(folder, compute)
-    else:
-        source = FeatureSource.of_backbone(backbone or "fseft-mini", compute)
+    source = chosen_source(parameters.optional_text("backbone"), folder, compute)
     model = None if folder is None else load_model(folder, source.specification)
     found = suggest(scans, cases, source, model, structures, reporter)
     slices = None if found.slices is None else {"name": found.ranking[0].name, **found.slices.as_json()}
