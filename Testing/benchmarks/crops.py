@@ -2,9 +2,8 @@
 
     OMP_NUM_THREADS=1 python Testing/benchmarks/crops.py --work work --source phantoms:torso,count=2 --crop 80
 
-Three figures: the processor time of making one crop, by source; that of one training step, per crop; and the share of
-its time that a training process waits for crops when one worker makes them. Where a GPU trains, crops it takes a
-second times the first figure is how many cores have to make them.
+Three figures: the time of making one crop where a training process makes it (on a GPU if there is one, else on one
+core), by source; that of one training step, per crop; and the share of its time that a training process waits for crops.
 """
 
 from __future__ import annotations
@@ -13,9 +12,11 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "FSEFTSegment"))
@@ -29,25 +30,38 @@ from fseft.pretraining.settings import PretrainingSettings  # noqa: E402
 from fseft.pretraining.sources import parse_source  # noqa: E402
 
 
-def seconds_of_a_crop(pool: Pool, settings: PretrainingSettings, count: int) -> float:
-    """Processor time of making one."""
-    sampler = CropSampler(pool, settings)
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Time of the processor on a CPU, of the clock once everything is done elsewhere."""
+    if device.type == "cpu":
+        return time.process_time
+
+    def waited() -> float:
+        torch.cuda.synchronize(device)
+        return time.monotonic()
+
+    return waited if device.type == "cuda" else time.monotonic
+
+
+def seconds_of_a_crop(pool: Pool, settings: PretrainingSettings, device: str, count: int) -> float:
+    """Time of making one."""
+    sampler = CropSampler(pool, settings, choose_compute(device).device)
+    clock = clock_of(sampler.device)
     for number in range(count // 4):
         sampler.draw(number)
-    clock = time.process_time()
+    started = clock()
     for number in range(count):
         sampler.draw(count + number)
-    return (time.process_time() - clock) / count
+    return (clock() - started) / count
 
 
 def seconds_of_a_step(pool: Pool, settings: PretrainingSettings, device: str, count: int) -> float:
-    """Time of training on one crop: of the processor on a CPU, of the clock elsewhere."""
+    """Time of training on one crop."""
     compute = choose_compute(device)
-    sampler = CropSampler(pool, settings)
+    sampler = CropSampler(pool, settings, compute.device)
     batch = stack([sampler.draw(number) for number in range(settings.batch)])
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(pool, settings, compute, Processes(0, 1, compute.device), Path(folder) / "run")
-        clock = time.process_time if compute.device.type == "cpu" else time.monotonic
+        clock = clock_of(compute.device)
         for warm in (True, False):
             started = clock()
             for _ in range(2 if warm else count):
@@ -83,10 +97,8 @@ def main() -> None:
     sources = [parse_source(text) for text in options.source]
     grid = settings.network.specification(())
     for text, source in zip(options.source, sources, strict=True):
-        seconds = seconds_of_a_crop(prepare([source], grid, options.work), settings, options.crops)
-        print(
-            f"{1000 * seconds:6.0f} ms of a core a crop of {options.crop} voxels: {text.partition(',')[0]}", flush=True
-        )
+        seconds = seconds_of_a_crop(prepare([source], grid, options.work), settings, options.device, options.crops)
+        print(f"{1000 * seconds:6.0f} ms a crop of {options.crop} voxels: {text.partition(',')[0]}", flush=True)
     pool = prepare(sources, grid, options.work)
     step = seconds_of_a_step(pool, settings, options.device, max(3, options.crops // 8))
     print(f"{1000 * step:6.0f} ms a crop of a training step", flush=True)

@@ -22,16 +22,14 @@ STEPS = 5
 TERMS = ("loss", "dice", "cross-entropy", "tissue", "cell", "coordinate", "boundary", "contrast")
 
 
-def test_a_gpu_is_fed_by_the_cores_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fseft.pretraining.distributed.usable_cores", lambda: 16)
+def test_a_gpu_makes_its_crops_itself_unless_told_otherwise() -> None:
     cpu, gpu = (Processes(0, 1, torch.device(name)) for name in ("cpu", "cuda"))
-    assert cpu.crop_workers(None) == 1
-    assert gpu.crop_workers(None) == 15
-    assert gpu.crop_workers(0) == cpu.crop_workers(0) == 0
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert gpu.crop_workers(None) == 3
-    monkeypatch.setattr("fseft.pretraining.distributed.usable_cores", lambda: 2)
-    assert gpu.crop_workers(None) == 1
+    assert [(p.crop_workers(None), p.crop_device(p.crop_workers(None))) for p in (cpu, gpu)] == [
+        (1, cpu.device),
+        (0, gpu.device),
+    ]
+    assert gpu.crop_workers(3) == 3
+    assert gpu.crop_device(3).type == "cpu"
 
 
 def command(folder: Path, name: str, batch: int) -> list[str]:

@@ -32,7 +32,7 @@ def ball(radius: float, centre: tuple[int, int, int] = (20, 18, 16)) -> torch.Te
 def table(known: tuple[bool, ...] = (True, True, True), mirror: tuple[int, ...] = (0, 1, 2)) -> ClassTable:
     """Label 1 is class 0 and part of class 2; label 2 is class 1."""
     positive = torch.tensor([[False, False, False], [True, False, True], [False, True, False]])
-    return ClassTable(positive, torch.tensor(known), list(mirror), torch.zeros(len(positive), dtype=torch.long))
+    return ClassTable(positive, torch.tensor(known), torch.tensor(mirror), torch.zeros(len(positive), dtype=torch.long))
 
 
 def test_distances_of_a_ball_are_millimetres() -> None:

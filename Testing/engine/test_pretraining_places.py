@@ -83,7 +83,7 @@ def test_an_exact_registration_gives_exact_places(head: Phantom, monkeypatch: py
         # The phantom's axes are left, back, up and its voxels 6 mm; the network's are right, ahead, up.
         place = head.scan.geometry.to_index(np.array([world]))[0]
         expected = [(-1 if axis.flipped else 1) * (place[2 - axis.scan_axis] - axis.first) * 6.0 for axis in its.axes]
-        np.testing.assert_allclose(found[tuple(voxel)], frame.canonical(np.array([expected]))[0], atol=1e-2)
+        np.testing.assert_allclose(found[tuple(voxel)], frame.canonical(torch.tensor([expected]))[0], atol=1e-2)
 
 
 def test_points_go_where_the_transform_takes_them() -> None:
@@ -109,7 +109,7 @@ def test_two_patients_meet_in_the_templates_frame(head: Phantom, tmp_path: Path)
     arrays = open_case(template)
     for value, name in enumerate(template.structures, start=1):
         own = np.argwhere(arrays.labels == value).mean(axis=0) * template.spacing_mm
-        assert np.linalg.norm(found[name] - template.frame.canonical(own)) < 12.0, name
+        assert np.linalg.norm(found[name] - template.frame.canonical(torch.from_numpy(own)).numpy()) < 12.0, name
     # One without the template is another case, and keeps its landmarks.
     plain = pool_of(folder, tmp_path / "work", "").groups[0][1]
     assert plain.folder != placed.folder
@@ -158,7 +158,7 @@ def test_unknown_places_teach_nothing(head: Phantom, tmp_path: Path, monkeypatch
     folder = folder_of_heads(tmp_path / "scans", {"anna": head, "berta": head})
     case = pool_of(folder, tmp_path / "work", "anna").groups[0][1]
     arrays = open_case(case)
-    ends = np.array(((0, 10, 10), (arrays.hounsfield.shape[0] - 1, 10, 10)))
+    ends = torch.tensor(((0.0, 10, 10), (arrays.hounsfield.shape[0] - 1, 10, 10)))
     place = place_targets(case, arrays, ends, torch.full((2,), 40.0), False, 9, np.random.default_rng(0))
     assert place.located.tolist() == [False, True]
     assert place.cells[0] == -1

@@ -66,7 +66,7 @@ def test_frame_from_landmarks() -> None:
     frame = find_frame({"right parotid gland": right, "left parotid gland": left})
     assert frame is not None
     assert frame.scale == pytest.approx(1.1)
-    assert np.allclose(frame.canonical(((right + left) / 2)[None]), 0)
+    assert np.allclose(frame.canonical(torch.from_numpy((right + left) / 2)[None]), 0)
     one = find_frame({"brain stem": np.array((70.0, 40.0, 80.0)), "left parotid gland": left})
     assert one is not None
     assert one.origin_mm == (70.0, 60.0, 72.0)
@@ -96,7 +96,7 @@ def test_crops_without_variation_are_the_scan() -> None:
     volume, marked = resample_crop(hounsfield, labels, placement, 16)
     assert np.allclose(volume.numpy(), hounsfield[7:23, 5:21, 3:19], atol=0.05)
     assert np.array_equal(marked.numpy(), labels[7:23, 5:21, 3:19])
-    assert np.allclose(placement.positions(np.zeros((1, 3), dtype=int), 16), (7, 5, 3))
+    assert np.allclose(placement.positions(torch.zeros(1, 3), 16), (7, 5, 3))
     flipped, _ = resample_crop(hounsfield, labels, Placement(centre, np.eye(3), True), 16)
     assert np.allclose(flipped.numpy(), volume.numpy()[::-1], atol=0.05)
 
@@ -112,7 +112,7 @@ def test_a_turned_crop_shows_what_lies_at_its_positions() -> None:
     assert placement.mirrored
     volume, marked = resample_crop(hounsfield, labels, placement, 16)
     voxels = rng.integers(0, 16, (200, 3))
-    positions = placement.positions(voxels, 16)
+    positions = placement.positions(torch.from_numpy(voxels), 16).numpy()
     assert np.allclose(volume.numpy()[tuple(voxels.T)], positions @ (3.0, 5.0, -7.0), atol=0.1)
     inside = (np.abs(positions % 1 - 0.5) > 0.05).all(axis=1)  # rounding at half a voxel may go either way
     at = np.rint(positions[inside]).astype(int)
@@ -177,7 +177,7 @@ def test_places_are_around_the_landmarks(tmp_path: Path) -> None:
     assert case.frame is not None
     origin = np.array(case.frame.origin_mm) / NETWORK.spacing_mm[0]
     ahead = np.array((1.0, 0.0, 0.0))
-    positions = np.stack([origin, origin + 5 * ahead, origin + 200 * ahead, origin])
+    positions = torch.from_numpy(np.stack([origin, origin + 5 * ahead, origin + 200 * ahead, origin])).float()
     smoothed = torch.tensor([40.0, 40.0, 40.0, -1000.0])
     place = place_targets(case, arrays, positions, smoothed, False, 100, np.random.default_rng(0))
     assert place.located.tolist() == [True, True, False, False]

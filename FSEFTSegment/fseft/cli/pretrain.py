@@ -38,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", type=Path, help="JSON file with other settings than the default")
     parser.add_argument("--name", help="identifier of the new backbone; default: the output folder's name")
     parser.add_argument("--work", type=Path, help="folder for prepared scans; default: OUTPUT-work")
-    parser.add_argument("--workers", type=int, help="processes that prepare scans and crops")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="processes that prepare scans, and that make crops; on a GPU crops are made there without",
+    )
     parser.add_argument("--seed", type=int)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: Farther surfaces are no target: what is there decides nothing here.
 REACH_MM = 10.0
 _HUBER = 0.1
+_CPU = torch.device("cpu")
 
 
 def boundary_distances(
@@ -33,12 +34,14 @@ def boundary_distances(
         is_mirrored: whether the crop shows the patient mirrored.
 
     Returns:
-        (n, classes) mm, negative inside; nan for classes that the case does not decide, and where the surface is
-        farther than :data:`REACH_MM` or might be nearer beyond the crop's edge.
+        (n, classes) mm, negative inside, on the labels' device, though the CPU computes them; nan for classes that the
+        case does not decide, and where the surface is farther than :data:`REACH_MM` or might be nearer beyond the
+        crop's edge.
     """
+    device, table, labels = labels.device, table.to(_CPU), labels.cpu()
     marked = labels.numpy()
     distances = np.full((len(points), len(table.known)), np.nan, dtype=np.float32)
-    index = np.stack(np.unravel_index(points.numpy(), marked.shape), axis=1)
+    index = np.stack(np.unravel_index(points.cpu().numpy(), marked.shape), axis=1)
     spacing = np.asarray(spacing_mm)
     to_edge = (np.minimum(index + 1, np.array(marked.shape) - index) * spacing).min(axis=1) - spacing.min() / 2
     shown = table.positive[torch.unique(labels[labels > 0])].any(dim=0) & table.known
@@ -47,7 +50,7 @@ def boundary_distances(
         distances[:, position] = _signed(mask, index, spacing)
     distances[np.abs(distances) > np.minimum(REACH_MM, to_edge)[:, None]] = np.nan
     found = torch.from_numpy(distances)
-    return found[:, table.mirror] if is_mirrored else found
+    return (found[:, table.mirror] if is_mirrored else found).to(device)
 
 
 def _signed(mask: np.ndarray, index: np.ndarray, spacing: np.ndarray) -> np.ndarray:

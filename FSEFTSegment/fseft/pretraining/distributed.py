@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fseft.compute import Compute, usable_cores
+from fseft.compute import Compute
 
 _TIMEOUT = datetime.timedelta(hours=6)  # the first process prepares the cases while the others wait
 
@@ -63,14 +63,16 @@ class Processes:
         """How many processes make crops for this one.
 
         Args:
-            asked: as many; None is one where the CPU computes, which needs the cores more, and this process's share of
-                the cores where a GPU does: it takes crops many times as fast.
+            asked: as many; None is one where the CPU computes, which needs the cores more, and none where a GPU does,
+                which makes its crops itself.
         """
         if asked is not None:
             return asked
-        if self.device.type == "cpu":
-            return 1
-        return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1)
+        return 1 if self.device.type == "cpu" else 0
+
+    def crop_device(self, workers: int) -> torch.device:
+        """Where crops are made: by worker processes on the CPU, without any on this process's device."""
+        return torch.device("cpu") if workers else self.device
 
     def wait(self) -> None:
         """Until every process is here."""

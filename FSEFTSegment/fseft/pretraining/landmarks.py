@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 RIGHT, LEFT, STEM = "right parotid gland", "left parotid gland", "brain stem"
 LANDMARKS: tuple[str, ...] = (RIGHT, LEFT, STEM)
@@ -32,9 +34,9 @@ class CanonicalFrame:
     origin_mm: tuple[float, float, float]
     scale: float
 
-    def canonical(self, positions_mm: np.ndarray) -> np.ndarray:
+    def canonical(self, positions_mm: Tensor) -> Tensor:
         """(n, 3) network grid positions in mm to canonical coordinates."""
-        return (positions_mm - np.asarray(self.origin_mm, dtype=np.float32)) / np.float32(self.scale)
+        return (positions_mm - torch.tensor(self.origin_mm, device=positions_mm.device)) / self.scale
 
 
 def find_frame(centres_mm: Mapping[str, np.ndarray]) -> CanonicalFrame | None:

@@ -102,10 +102,11 @@ class Trainer:
             Cancelled: after writing the checkpoint.
         """
         wrapped = self.processes.wrap(self.network)
+        workers = self.processes.crop_workers(self.settings.workers)
         batches = stream(
-            CropSampler(self.pool, self.settings),
+            CropSampler(self.pool, self.settings, self.processes.crop_device(workers)),
             self.settings.batch,
-            self.processes.crop_workers(self.settings.workers),
+            workers,
             self.progress.step,
             self.processes.rank,
             self.processes.count,

@@ -23,6 +23,7 @@ _LEVELS_HU, _BRIGHT_HU = (-10.0, 200.0), (200.0, 450.0)
 _BRIGHT = 0.15
 _CHANGED = 0.7  # share of a crop's structures that take another level; the others only drift
 _DRIFT_HU = 10.0
+_FIRST_HU, _LEVELS = int(SOFT_TISSUE_HU[0]), int(SOFT_TISSUE_HU[1] - SOFT_TISSUE_HU[0])  # bins of 1 HU
 
 
 def recolouring_groups(structures: Sequence[str]) -> Tensor:
@@ -56,7 +57,7 @@ def recolour(volume: Tensor, labels: Tensor, groups: Tensor, generator: np.rando
     Args:
         volume: (x, y, z) HU.
         labels: (x, y, z), see :func:`recolouring_groups`.
-        groups: of the labels.
+        groups: of the labels, on the crop's device.
         generator: source of randomness.
 
     Returns:
@@ -64,24 +65,25 @@ def recolour(volume: Tensor, labels: Tensor, groups: Tensor, generator: np.rando
     """
     found = groups[labels]
     soft = (volume > SOFT_TISSUE_HU[0]) & (volume < SOFT_TISSUE_HU[1])
-    shifts = torch.zeros(int(groups.max()) + 1)
-    for group, level in _levels(volume, found, soft).items():
-        shifts[group] = _other_level(generator) - level if generator.random() < _CHANGED else _drift(generator)
-    if not bool(shifts.any()):
+    levels = _levels(volume, found, soft)
+    if not levels:
         return volume
-    shift = functional.avg_pool3d(shifts[found][None, None], 3, 1, 1)[0, 0]
+    shifts = torch.zeros(len(groups))
+    for group, level in levels.items():
+        shifts[group] = _other_level(generator) - level if generator.random() < _CHANGED else _drift(generator)
+    shift = functional.avg_pool3d(shifts.to(volume.device)[found][None, None], 3, 1, 1)[0, 0]
     return volume + shift * soft
 
 
 def _levels(volume: Tensor, found: Tensor, soft: Tensor) -> dict[int, float]:
-    """Median HU of every group's soft tissue; one pass over the crop however many groups there are."""
-    inside = torch.nonzero((soft & (found > 0)).reshape(-1)).squeeze(1)
-    of_group = found.reshape(-1)[inside].numpy().astype(np.uint16)
-    order = np.argsort(of_group, kind="stable")
-    values = volume.reshape(-1)[inside].numpy()[order]
-    present, first = np.unique(of_group[order], return_index=True)
-    parts = np.split(values, first[1:]) if present.size else []
-    return {int(group): float(np.median(part)) for group, part in zip(present, parts, strict=True)}
+    """Median HU of every group's soft tissue, to 1 HU; one histogram of the crop however many groups there are."""
+    inside = soft & (found > 0)
+    bins = (volume[inside] - _FIRST_HU).long() + found[inside] * _LEVELS
+    counts = torch.bincount(bins, minlength=_LEVELS)
+    histograms = functional.pad(counts, (0, -len(counts) % _LEVELS)).reshape(-1, _LEVELS).cpu().cumsum(dim=1)
+    present = torch.nonzero(histograms[:, -1]).squeeze(1)
+    middle = torch.searchsorted(histograms[present], (histograms[present, -1:] + 1) // 2).squeeze(1)
+    return {group: _FIRST_HU + level + 0.5 for group, level in zip(present.tolist(), middle.tolist(), strict=True)}
 
 
 def _other_level(generator: np.random.Generator) -> float:

@@ -7,6 +7,7 @@ over the body, for scans without a single label too; what it needs seconds for, 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from fseft.location.registration import register
 from fseft.preprocessing.grid import NetworkGrid
@@ -42,7 +43,8 @@ def registered_coordinates(
         along = index[:, 2 - axis.scan_axis]
         positions[:, number] = (axis.first - along if axis.flipped else along - axis.first) / axis.ratio
         shown &= (along > axis.start - 0.5) & (along < axis.stop - 0.5)
-    canonical = frame.canonical((positions * template_grid.spacing_mm).astype(np.float32))
+    in_mm = torch.from_numpy((positions * template_grid.spacing_mm).astype(np.float32))
+    canonical = frame.canonical(in_mm).numpy()
     canonical[~shown] = np.nan
     return canonical.reshape(*shape, 3)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
@@ -31,6 +33,7 @@ from fseft.pretraining.targets import (
 _BODY_HU = -300.0
 _TRIES = 8
 _ENDLESS = 1 << 40
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,25 @@ def stack(crops: Sequence[Batch]) -> Batch:
 class CropSampler:
     """Draws crops from a pool of cases.
 
+    What is drawn is decided by the CPU, the same for every device; crops are made on the device, and only the noise in
+    them is the device's own.
+
     Args:
         pool: the cases.
         settings: of the run.
+        device: where crops are made.
     """
 
-    def __init__(self, pool: Pool, settings: PretrainingSettings) -> None:
+    def __init__(self, pool: Pool, settings: PretrainingSettings, device: torch.device = _CPU) -> None:
         self._pool = pool
         self._settings = settings
+        self._device = device
         self._opened: dict[str, tuple[CaseArrays, ClassTable]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where crops are made."""
+        return self._device
 
     def draw(self, number: int) -> Batch:
         """The crop of that number, as a batch of one."""
@@ -105,18 +118,19 @@ class CropSampler:
     def _open(self, case: PreparedCase) -> tuple[CaseArrays, ClassTable]:
         key = str(case.folder)
         if key not in self._opened:
-            self._opened[key] = (open_case(case), class_table(case, self._pool.classes))
+            self._opened[key] = (open_case(case), class_table(case, self._pool.classes).to(self._device))
         return self._opened[key]
 
     def _crop(self, case: PreparedCase, arrays: CaseArrays, table: ClassTable, generator: np.random.Generator) -> Batch:
         settings = self._settings
         placement = draw_placement(self._centre(arrays, generator), settings.augmentation, generator)
-        volume, labels = resample_crop(arrays.hounsfield, arrays.labels, placement, settings.crop)
+        volume, labels = resample_crop(arrays.hounsfield, arrays.labels, placement, settings.crop, self._device)
         if settings.augmentation.phase and generator.random() < settings.augmentation.phase:
             volume = recolour(volume, labels, table.phase_groups, generator)
         # Targets tell the tissue that is there; the appearance that the network sees is varied afterwards.
         if settings.loss == "published":
-            points, weights = torch.arange(labels.numel()), torch.ones(labels.numel())
+            points = torch.arange(labels.numel(), device=self._device)
+            weights = torch.ones(labels.numel(), device=self._device)
         else:
             points, weights = draw_points(labels, settings.points, settings.foreground_points, generator)
         smoothed = smoothed_at(volume, points)
@@ -124,7 +138,7 @@ class CropSampler:
         place = place_targets(
             case,
             arrays,
-            placement.positions(np.stack(np.unravel_index(points.numpy(), labels.shape), axis=1), settings.crop),
+            placement.positions(torch.stack(torch.unravel_index(points, labels.shape), dim=1), settings.crop),
             smoothed,
             placement.mirrored,
             0 if settings.loss == "published" else settings.place_points,
@@ -136,12 +150,12 @@ class CropSampler:
         cut = draw_cut(settings.crop, settings.augmentation, generator)
         if cut is not None:
             volume[cut] = AIR_HU
-            gone = torch.zeros(labels.shape, dtype=torch.bool)
+            gone = torch.zeros(labels.shape, dtype=torch.bool, device=self._device)
             gone[cut] = True
             kept = ~gone.reshape(-1)[points]
             weights, located, cells = weights * kept, located & kept, torch.where(kept, cells, -1)
         tissue = tissue_targets(smoothed)
-        twin = distances = torch.zeros(0)
+        twin = distances = torch.zeros(0, device=self._device)
         if settings.contrast_weight:
             again = vary_appearance(scanned, settings.augmentation, generator)
             if cut is not None:
@@ -190,11 +204,13 @@ def stream(
     Args:
         sampler: draws the crops.
         batch: crops of one.
-        workers: processes that make them; 0 makes them here.
+        workers: processes that make them; 0 makes them here, on a GPU the next ones while the last are learnt from.
         first: number of the first.
         rank, processes: of the training process, among how many.
     """
     batches = _Batches(sampler, batch, rank, processes)
+    if workers == 0 and sampler.device.type != "cpu":
+        return _ahead(batches, first)
     loader = DataLoader(
         batches,
         batch_size=None,
@@ -205,6 +221,16 @@ def stream(
         worker_init_fn=_calm if workers else None,
     )
     return iter(loader)
+
+
+def _ahead(batches: _Batches, first: int) -> Iterator[Batch]:
+    """One batch is made by a thread while the one before is in use: a GPU waits for Python more than for itself."""
+    with ThreadPoolExecutor(1, thread_name_prefix="crops") as thread:
+        waiting = thread.submit(batches.__getitem__, first)
+        for following in count(first + 1):
+            made = waiting.result()
+            waiting = thread.submit(batches.__getitem__, following)
+            yield made
 
 
 def _calm(worker: int) -> None:

@@ -173,7 +173,7 @@ class PretrainingSettings:
         minutes: wall-clock budget of training, or None.
         steps: step budget, or None; the first budget that is used up ends the run.
         seed: of weights, crops and phantoms.
-        workers: processes that make crops; 0 makes them in the training process; None, see
+        workers: processes that make crops on the CPU; 0 makes them in the training process, on its device; None, see
             :meth:`fseft.pretraining.distributed.Processes.crop_workers`.
         checkpoint_minutes: time between checkpoints.
         report_steps: steps between two reported means of the losses.

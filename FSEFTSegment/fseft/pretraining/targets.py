@@ -7,8 +7,8 @@ from itertools import product
 
 import numpy as np
 import torch
-from scipy.ndimage import map_coordinates
 from torch import Tensor
+from torch.nn import functional
 
 from fseft.pretraining.cases import COORDINATE_STRIDE, CaseArrays, PreparedCase
 from fseft.pretraining.class_map import classes_of, known_classes, mirrored
@@ -36,14 +36,18 @@ class ClassTable:
     Attributes:
         positive: (labels + 1, classes) bool; row 0 is background.
         known: (classes,) bool, the classes that the case decides.
-        mirror: for each class the position of its twin on the other side.
+        mirror: (classes,), for each class the position of its twin on the other side.
         phase_groups: (labels + 1,), see :func:`fseft.pretraining.recolouring.recolouring_groups`.
     """
 
     positive: Tensor
     known: Tensor
-    mirror: list[int]
+    mirror: Tensor
     phase_groups: Tensor
+
+    def to(self, device: torch.device) -> ClassTable:
+        """The table on a device."""
+        return ClassTable(*(part.to(device) for part in (self.positive, self.known, self.mirror, self.phase_groups)))
 
 
 def class_table(case: PreparedCase, classes: tuple[str, ...]) -> ClassTable:
@@ -55,7 +59,8 @@ def class_table(case: PreparedCase, classes: tuple[str, ...]) -> ClassTable:
             if entry in decided:
                 positive[value, classes.index(entry)] = True
     known = torch.tensor([name in decided for name in classes])
-    return ClassTable(positive, known, mirrored(classes), recolouring_groups(case.structures))
+    mirror = torch.tensor(mirrored(classes))
+    return ClassTable(positive, known, mirror, recolouring_groups(case.structures))
 
 
 def class_targets(table: ClassTable, labels: Tensor, is_mirrored: bool) -> tuple[Tensor, Tensor]:
@@ -77,7 +82,7 @@ def smoothed_at(volume: Tensor, points: Tensor) -> Tensor:
         [(index + step).clamp(0, size - 1) for step in (-1, 0, 1)]
         for index, size in zip(indices, volume.shape, strict=True)
     ]
-    total = torch.zeros(len(points))
+    total = torch.zeros(len(points), device=volume.device)
     for x, y, z in product(*around):
         total += flat[(x * second + y) * third + z]
     return total / 27
@@ -85,7 +90,11 @@ def smoothed_at(volume: Tensor, points: Tensor) -> Tensor:
 
 def tissue_targets(smoothed: Tensor) -> Tensor:
     """Tissue class of each smoothed HU value, 0..``TISSUES`` - 1."""
-    return torch.bucketize(smoothed, torch.tensor(TISSUE_BOUNDS_HU))
+    return _class_of_hu(smoothed, TISSUE_BOUNDS_HU)
+
+
+def _class_of_hu(smoothed: Tensor, bounds: tuple[float, ...]) -> Tensor:
+    return torch.bucketize(smoothed, torch.tensor(bounds, device=smoothed.device))
 
 
 def draw_points(labels: Tensor, anywhere: int, labelled: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -99,26 +108,28 @@ def draw_points(labels: Tensor, anywhere: int, labelled: int, generator: np.rand
         generator: source of randomness.
 
     Returns:
-        (anywhere + labelled,) flat indices and weights.
+        (anywhere + labelled,) flat indices and weights, where the labels are.
     """
-    flat = labels.reshape(-1)
+    flat, device = labels.reshape(-1), labels.device
     inside = torch.nonzero(flat > 0).squeeze(1)
-    points = torch.from_numpy(generator.integers(0, flat.numel(), anywhere))
+    points = torch.from_numpy(generator.integers(0, flat.numel(), anywhere)).to(device)
     if inside.numel() == 0 or labelled == 0:
-        more = torch.from_numpy(generator.integers(0, flat.numel(), labelled))
-        return torch.cat([points, more]), torch.ones(anywhere + labelled)
+        more = torch.from_numpy(generator.integers(0, flat.numel(), labelled)).to(device)
+        return torch.cat([points, more]), torch.ones(anywhere + labelled, device=device)
     values = flat[inside]
-    # Structure by structure; numpy sorts small numbers by counting them.
-    inside = inside[torch.from_numpy(np.argsort(values.numpy().astype(np.uint16), kind="stable"))]
+    # Structure by structure; short integers are sorted several times as fast.
+    inside = inside[torch.argsort(values.short(), stable=True)]
     sizes = torch.bincount(values)
     there = torch.nonzero(sizes).squeeze(1)
-    drawn = torch.from_numpy(generator.integers(0, len(there), labelled))
-    within = torch.from_numpy(generator.random(labelled)) * sizes[there][drawn]
-    points = torch.cat([points, inside[(sizes.cumsum(0) - sizes)[there][drawn] + within.long()]])
+    drawn = torch.from_numpy(generator.integers(0, len(there), labelled)).to(device)
+    within = torch.from_numpy(generator.random(labelled, dtype=np.float32)).to(device) * sizes[there][drawn]
+    # Single precision may round the largest share up to the next structure.
+    within = torch.minimum(within.long(), sizes[there][drawn] - 1)
+    points = torch.cat([points, inside[(sizes.cumsum(0) - sizes)[there][drawn] + within]])
     expected = anywhere * sizes / flat.numel()
     surplus = torch.zeros_like(expected)
     surplus[there] = labelled / len(there)
-    weights = torch.ones(anywhere + labelled)
+    weights = torch.ones(anywhere + labelled, device=device)
     found = flat[points]
     weights[found > 0] = (expected / (expected + surplus).clamp_min(1e-9))[found[found > 0]].float()
     return points, weights
@@ -142,7 +153,7 @@ class PlaceTargets:
 def place_targets(
     case: PreparedCase,
     arrays: CaseArrays,
-    positions: np.ndarray,
+    positions: Tensor,
     smoothed: Tensor,
     is_mirrored: bool,
     most: int,
@@ -152,45 +163,60 @@ def place_targets(
 
     Args:
         case, arrays: the case.
-        positions: (n, 3) case voxel indices.
-        smoothed: (n,) smoothed HU.
+        positions: (n, 3) float32 case voxel indices.
+        smoothed: (n,) smoothed HU, on the same device.
         is_mirrored: whether the crop shows the patient mirrored.
         most: at most so many voxels are located.
         generator: source of randomness.
     """
-    count = len(positions)
+    count, device = len(positions), positions.device
     canonical = _canonical(case, arrays, positions)
     if canonical is None:
-        nowhere = torch.zeros(count, dtype=torch.bool)
-        return PlaceTargets(nowhere, torch.zeros(count, 3), torch.full((count,), -1))
+        nowhere = torch.zeros(count, dtype=torch.bool, device=device)
+        return PlaceTargets(
+            nowhere, torch.zeros(count, 3, device=device), torch.full((count,), -1, device=device)
+        )  # fmt: skip
     if is_mirrored:
-        canonical = canonical * np.array((-1, 1, 1), dtype=np.float32)
-    known = torch.from_numpy(np.isfinite(canonical).all(axis=1))
-    coordinates = torch.from_numpy(np.nan_to_num(canonical.astype(np.float32)))
-    index = torch.floor(coordinates / CELL_MM - torch.tensor(_CELL_START)).long()
-    in_cells = ((index >= 0) & (index < torch.tensor(CELL_COUNTS))).all(dim=1)
+        canonical = canonical * torch.tensor((-1.0, 1.0, 1.0), device=device)
+    known = torch.isfinite(canonical).all(dim=1)
+    coordinates = torch.nan_to_num(canonical)
+    index = torch.floor(coordinates / CELL_MM - torch.tensor(_CELL_START, device=device)).long()
+    in_cells = ((index >= 0) & (index < torch.tensor(CELL_COUNTS, device=device))).all(dim=1)
     # A frame from landmarks is a similarity: far from them it is a guess, while phantoms and registrations are dense.
     located = known & (smoothed > _AIR_LIMIT_HU)
     if not case.dense:
         located &= in_cells
     located = _at_most(located, most, generator)
-    tissue = torch.bucketize(smoothed, torch.tensor(CELL_BOUNDS_HU))
+    tissue = _class_of_hu(smoothed, CELL_BOUNDS_HU)
     place = (index[:, 0] * CELL_COUNTS[1] + index[:, 1]) * CELL_COUNTS[2] + index[:, 2]
     cells = torch.where(located & in_cells, place * (len(CELL_BOUNDS_HU) + 1) + tissue, -1)
     return PlaceTargets(located, coordinates / COORDINATE_UNIT_MM, cells)
 
 
-def _canonical(case: PreparedCase, arrays: CaseArrays, positions: np.ndarray) -> np.ndarray | None:
+def _canonical(case: PreparedCase, arrays: CaseArrays, positions: Tensor) -> Tensor | None:
     if arrays.coordinates is not None:
-        where = (positions / COORDINATE_STRIDE).T
-        parts = [
-            map_coordinates(arrays.coordinates[..., axis].astype(np.float32), where, order=1, mode="nearest")
-            for axis in range(3)
-        ]
-        return np.stack(parts, axis=1)
+        return _between(arrays.coordinates, positions / COORDINATE_STRIDE)
     if case.frame is not None:
-        return case.frame.canonical(positions * np.asarray(case.spacing_mm, dtype=np.float32))
+        return case.frame.canonical(positions * torch.tensor(case.spacing_mm, device=positions.device))
     return None
+
+
+def _between(coordinates: np.ndarray, where: Tensor) -> Tensor:
+    """(n, 3) coordinates between those of a grid, linearly; beyond its border the nearest ones.
+
+    Args:
+        coordinates: (x, y, z, 3) float16, maybe memory-mapped; only the part in use is read.
+        where: (n, 3) continuous indices.
+    """
+    ends = torch.stack([where.amin(dim=0).floor(), where.amax(dim=0).ceil()]).long().cpu().numpy()
+    first, last = np.clip(ends, 0, np.array(coordinates.shape[:3]) - 1)
+    part = coordinates[tuple(slice(low, high + 1) for low, high in zip(first, last, strict=True))]
+    grid = torch.from_numpy(part.copy()).to(where.device).float().permute(3, 0, 1, 2)[None]
+    steps = torch.from_numpy(np.maximum(last - first, 1)).to(where.device)
+    # grid_sample counts axes from the last one, and from -1 to 1.
+    turned = (2 * (where - torch.from_numpy(first).to(where.device)) / steps - 1).flip(1)[None, None, None]
+    found = functional.grid_sample(grid, turned, padding_mode="border", align_corners=True)
+    return found[0, :, 0, 0].T
 
 
 def _at_most(chosen: Tensor, most: int, generator: np.random.Generator) -> Tensor:
@@ -198,5 +224,5 @@ def _at_most(chosen: Tensor, most: int, generator: np.random.Generator) -> Tenso
     if index.numel() <= most:
         return chosen
     kept = torch.zeros_like(chosen)
-    kept[index[torch.from_numpy(generator.choice(index.numel(), most, replace=False))]] = True
+    kept[index[torch.from_numpy(generator.choice(index.numel(), most, replace=False)).to(index.device)]] = True
     return kept
