@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python Testing/benchmarks/crops.py --work work --source phantoms:torso,count=2 --crop 80
 
 Three figures: the time of making one crop where a training process makes it (on a GPU if there is one, else on one
-core), by source; that of one training step, per crop; and the share of its time that a training process waits for crops.
+core), by source; that of one training step, per crop; and the share of its time that a training process waits.
 """
 
 from __future__ import annotations
