@@ -88,7 +88,7 @@ def _share(values: Sequence[float]) -> list[float]:
 def _why_first(names: Sequence[str]) -> str:
     if len(names) == 1:
         return "It is the only scan there is."
-    return f"It is the most typical of the {len(names)} scans: a good one to start with."
+    return f"It is the most typical of the {len(names)} scans."
 
 
 def _why(novelty: float, nearest: str, doubt: tuple[float, float] | None) -> str:
