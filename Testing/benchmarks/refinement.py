@@ -1,11 +1,14 @@
-"""Refinement on OpenKBP's few_shot pool: off, default, by location and as published, on whole scans and on cut ones.
+"""Refinement on heads and torsos: off, default, by location and as published, on whole scans and on cut ones.
 
     python Testing/benchmarks/refinement.py --output benchmark-output
     python Testing/benchmarks/refinement.py --ways off location paper --shots 1 5 --seeds 0  # minutes a scan
+    python Testing/benchmarks/refinement.py --task torso
 
-A cut scan ends in the middle of the parotids: everything above is taken away before features are computed, so most
-structures are shown in part. Dice and volume error per structure on the native grid; support sets and queries are
-those of ``few_shot_pool.py``. One adapter per support set and one first segmentation per scan serve all ways.
+Heads are OpenKBP's few_shot pool, with the support sets and queries of ``few_shot_pool.py``. A cut scan ends in the
+middle of the parotids: everything above is taken away before features are computed, so most structures are shown in
+part. Torsos (see ``other_bodies.py``) are learnt from one of two patients and refined in the other ("whole") and in a
+slab of 20 slices, which cuts every organ. Dice and volume error per structure on the native grid. One adapter per
+support set and one first segmentation per scan serve all ways.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import other_bodies
 from few_shot_pool import (  # puts the engine on the path
     Case,
     all_structures,
@@ -90,42 +94,75 @@ def segment_once(query: Query, model: AdaptedModel, source: FeatureSource) -> Fi
     return First(query, labels, measure(labels, range(1, len(model.structures) + 1), query.scan.geometry), survey)
 
 
-def run(options: argparse.Namespace) -> dict[str, Any]:
-    """All support sets, ways and queries."""
-    use_threads()
-    source = FeatureSource(find_backbone("fseft-mini"), choose_compute(options.device))
+@dataclass(frozen=True)
+class Task:
+    """What is learnt and refined.
+
+    Attributes:
+        structures: in the order of their label values 1, 2, ...
+        sets: shots, number of the support set, its cases, and the queries by scene.
+    """
+
+    structures: Sequence[Structure]
+    sets: list[tuple[int, int, list[Case], dict[str, list[Query]]]]
+
+
+def heads(source: FeatureSource, options: argparse.Namespace) -> Task:
+    """OpenKBP's few_shot pool, whole and cut."""
     structures = all_structures()
     everyone = list(read_pool(structures, options.queries + options.pool))
     pool, _ = load_pool(source, structures, options.pool)
     whole = [Query(*pair) for pair in everyone[options.pool :]]
     scenes = {"whole": whole, "cut": [cut(query) for query in whole]}
+    found = [(seed, k) for seed in options.seeds for k in options.shots]
+    return Task(structures, [(k, seed, supports(pool, k, [seed])[0][1], scenes) for seed, k in found])
+
+
+def torsos(source: FeatureSource, options: argparse.Namespace) -> Task:
+    """One of two patients learnt from, the other and a slab refined."""
+    task = other_bodies.torso(source, options)
+    whole, slab = (slice(0, 1), slice(1, 2))
+    sets = []
+    for k, seed, support, cases in task.sets:
+        queries = [Query(case.scan, case.annotation) for case in cases]
+        sets.append((k, seed, support, {"whole": queries[whole], "slab": queries[slab]}))
+    return Task(task.structures, sets)
+
+
+TASKS = {"heads": heads, "torso": torsos}
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """All support sets, ways and queries."""
+    use_threads()
+    source = FeatureSource(find_backbone("fseft-mini"), choose_compute(options.device))
+    task = TASKS[options.task](source, options)
+    structures = task.structures
     result: dict[str, Any] = {"structures": [s.name for s in structures], "rows": []}
-    for seed in options.seeds:
-        for k in options.shots:
-            ((_, support),) = supports(pool, k, [seed])
-            settings = AdaptationSettings(seed=seed)
-            adapter, _ = make_trained_adapter(
-                METHODS[options.method],
-                structures,
-                to_learn_from(support, structures, source),
-                source,
-                settings,
-                source.compute,
-            )
-            model = AdaptedModel(
-                "benchmark", tuple(structures), options.method, source.specification.id,
-                source.specification.weights_sha256, adapter, k, size_priors(support),
-                {"settings": vars(settings)},
-            )  # fmt: skip
-            for scene, queries in scenes.items():
-                first = [segment_once(query, model, source) for query in queries]
-                for way in options.ways:
-                    row = measure_row(way, model, first, support, source)
-                    result["rows"].append({"way": way, "scans": scene, "shots": k, "seed": seed, **row})
-                    mean = np.nanmean([v["dice"] for scan in row["scores"] for v in scan.values()])
-                    print(f"{way:9} {scene:6} k={k} seed={seed} mean Dice {mean:.3f}  {row['seconds']:.1f} s a scan",
-                          flush=True)  # fmt: skip
-                    write_outputs("refinement", result, tables(result), options.output)
+    for k, seed, support, scenes in task.sets:
+        settings = AdaptationSettings(seed=seed)
+        adapter, _ = make_trained_adapter(
+            METHODS[options.method],
+            structures,
+            to_learn_from(support, structures, source),
+            source,
+            settings,
+            source.compute,
+        )
+        model = AdaptedModel(
+            "benchmark", tuple(structures), options.method, source.specification.id,
+            source.specification.weights_sha256, adapter, k, size_priors(support),
+            {"settings": vars(settings)},
+        )  # fmt: skip
+        for scene, queries in scenes.items():
+            first = [segment_once(query, model, source) for query in queries]
+            for way in options.ways:
+                row = measure_row(way, model, first, support, source)
+                result["rows"].append({"way": way, "scans": scene, "shots": k, "seed": seed, **row})
+                mean = np.nanmean([v["dice"] for scan in row["scores"] for v in scan.values()])
+                print(f"{way:9} {scene:6} k={k} seed={seed} mean Dice {mean:.3f}  {row['seconds']:.1f} s a scan",
+                      flush=True)  # fmt: skip
+                write_outputs("refinement", result, tables(result), options.output)
     return result
 
 
@@ -175,7 +212,7 @@ def compare(
 def tables(result: dict[str, Any]) -> str:
     """Dice and relative volume error by scans, shots and way."""
     lines = []
-    for scene in ("whole", "cut"):
+    for scene in dict.fromkeys(row["scans"] for row in result["rows"]):
         for title, figure in (("Dice", dice_of), ("mean absolute volume error, %", volume_error_of)):
             lines += [f"{scene} scans: {title}", ""]
             found = []
@@ -233,6 +270,7 @@ def cell(value: float) -> str:
 def main() -> None:
     """Parse arguments, run, print and write the tables."""
     parser = benchmark_parser(__doc__, queries=4)
+    parser.add_argument("--task", choices=list(TASKS), default="heads")
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 3, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--method", default="linear-probe")
