@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from conftest import CPU
 from fseft.backbones.networks import build_network
 from fseft.backbones.weights import load_backbone, load_specification
 from fseft.cli.main import main
-from fseft.errors import Cancelled, InputError
+from fseft.errors import Cancelled, InputError, ResourceError
+from fseft.pretraining.checkpoint import load_checkpoint
 from fseft.pretraining.distributed import Processes
 from fseft.pretraining.export import export_backbone
 from fseft.pretraining.heads import PretrainingNetwork, point_features
@@ -133,6 +135,24 @@ def test_an_earlier_run_is_never_overwritten_by_accident(tmp_path: Path) -> None
     with pytest.raises(InputError) as caught:
         train(pool, tmp_path / "out", TINY, resume=True)
     assert caught.value.code == "checkpoint-damaged"
+
+
+def test_exhausted_memory_keeps_the_run_and_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = tiny_pool(tmp_path)
+    trainer = Trainer(pool, TINY.replace(steps=4, minutes=None), CPU, Processes(0, 1, CPU.device), tmp_path / "run")
+    usual = trainer._step
+
+    def step(*args: Any) -> dict[str, torch.Tensor]:
+        if trainer.progress.step == 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return usual(*args)
+
+    monkeypatch.setattr(trainer, "_step", step)
+    with pytest.raises(ResourceError) as caught:
+        trainer.run()
+    assert caught.value.code == "out-of-memory"
+    assert "batch" in caught.value.hint
+    assert load_checkpoint(tmp_path / "run" / "checkpoint").progress.step == 2
 
 
 def test_frozen_normalisation_keeps_its_statistics(tmp_path: Path) -> None:

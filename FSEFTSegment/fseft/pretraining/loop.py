@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from fseft.backbones.networks import Backbone, build_network
 from fseft.backbones.specification import BackboneSpecification
-from fseft.compute import Compute
-from fseft.errors import Cancelled, InputError
+from fseft.compute import Compute, is_out_of_memory
+from fseft.errors import Cancelled, InputError, ResourceError
 from fseft.pretraining.checkpoint import Checkpoint, Progress, has_checkpoint, load_checkpoint, save_checkpoint
 from fseft.pretraining.distributed import Processes
 from fseft.pretraining.export import export_backbone
@@ -100,6 +100,7 @@ class Trainer:
 
         Raises:
             Cancelled: after writing the checkpoint.
+            ResourceError: "out-of-memory", also after writing it.
         """
         wrapped = self.processes.wrap(self.network)
         workers = self.processes.crop_workers(self.settings.workers)
@@ -128,6 +129,15 @@ class Trainer:
         except (Cancelled, KeyboardInterrupt) as stop:
             self.save()
             raise Cancelled(hint="Start it again with --resume to go on from the checkpoint.") from stop
+        except (RuntimeError, MemoryError) as problem:
+            if not is_out_of_memory(problem):
+                raise
+            self.save()
+            raise ResourceError(
+                "out-of-memory",
+                "A step of pretraining needs more memory than there is.",
+                "Choose a smaller crop or batch in the settings, and go on with --resume.",
+            ) from problem
         finally:
             del batches  # ends the workers
         self._report(means)
