@@ -73,7 +73,9 @@ def as_fseft_error(problem: BaseException) -> FseftError:
 
     if is_out_of_memory(problem):
         return ResourceError(
-            "out-of-memory", "The computer ran out of memory.", "Close other programs, or compute on the CPU where it was a GPU's memory."
+            "out-of-memory",
+            "The computer ran out of memory.",
+            "Close other programs, or compute on the CPU where it was a GPU's memory.",
         )
     return FseftError(
         "unexpected",
