@@ -128,45 +128,47 @@ class CropSampler:
         if settings.augmentation.phase and generator.random() < settings.augmentation.phase:
             volume = recolour(volume, labels, table.phase_groups, generator)
         # Targets tell the tissue that is there; the appearance that the network sees is varied afterwards.
-        if settings.loss == "published":
-            points = torch.arange(labels.numel(), device=self._device)
-            weights = torch.ones(labels.numel(), device=self._device)
-        else:
-            points, weights = draw_points(labels, settings.points, settings.foreground_points, generator)
+        points, weights = self._points(labels, generator)
         smoothed = smoothed_at(volume, points)
         positive, known = class_targets(table, labels.reshape(-1)[points], placement.mirrored)
-        place = place_targets(
-            case,
-            arrays,
-            placement.positions(torch.stack(torch.unravel_index(points, labels.shape), dim=1), settings.crop),
-            smoothed,
-            placement.mirrored,
-            0 if settings.loss == "published" else settings.place_points,
-            generator,
-        )
-        scanned = volume
-        volume = vary_appearance(scanned, settings.augmentation, generator)
-        located, cells = place.located, place.cells
-        cut = draw_cut(settings.crop, settings.augmentation, generator)
-        if cut is not None:
-            volume[cut] = AIR_HU
-            gone = torch.zeros(labels.shape, dtype=torch.bool, device=self._device)
-            gone[cut] = True
-            kept = ~gone.reshape(-1)[points]
-            weights, located, cells = weights * kept, located & kept, torch.where(kept, cells, -1)
-        tissue = tissue_targets(smoothed)
-        twin = distances = torch.zeros(0, device=self._device)
-        if settings.contrast_weight:
-            again = vary_appearance(scanned, settings.augmentation, generator)
-            if cut is not None:
-                again[cut] = AIR_HU
-            twin = window(again, settings.network.windows_hu)
+        positions = placement.positions(torch.stack(torch.unravel_index(points, labels.shape), dim=1), settings.crop)
+        most = 0 if settings.loss == "published" else settings.place_points
+        place = place_targets(case, arrays, positions, smoothed, placement.mirrored, most, generator)
+        windowed, twin, gone = self._appearances(volume, generator)
+        kept = ~gone.reshape(-1)[points]
+        distances = torch.zeros(0, device=self._device)
         if settings.boundary_weight:
             distances = boundary_distances(labels, points, table, case.spacing_mm, placement.mirrored)
-            distances[weights == 0] = torch.nan
-        parts = (points, weights, positive, known, tissue, located, place.coordinates, cells, twin, distances)
-        windowed = window(volume, settings.network.windows_hu)
-        return Batch(*(part[None] for part in (windowed, *parts)))
+            distances[~kept] = torch.nan
+        crop = Batch(
+            windowed, points, weights * kept, positive, known, tissue_targets(smoothed), place.located & kept,
+            place.coordinates, torch.where(kept, place.cells, -1), twin, distances,
+        )  # fmt: skip
+        return Batch(*(getattr(crop, field.name)[None] for field in dataclasses.fields(Batch)))
+
+    def _points(self, labels: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Voxels to learn from, and their weights: all of them for the published loss."""
+        settings = self._settings
+        if settings.loss == "published":
+            return (
+                torch.arange(labels.numel(), device=self._device),
+                torch.ones(labels.numel(), device=self._device),
+            )
+        return draw_points(labels, settings.points, settings.foreground_points, generator)
+
+    def _appearances(self, volume: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network sees of a crop, twice where it learns by contrast, and where the scan is cut off: bool."""
+        settings = self._settings
+        first = vary_appearance(volume, settings.augmentation, generator)
+        cut = draw_cut(settings.crop, settings.augmentation, generator)
+        seen = [first]
+        if settings.contrast_weight:
+            seen.append(vary_appearance(volume, settings.augmentation, generator))
+        gone = torch.zeros(volume.shape, dtype=torch.bool, device=self._device)
+        if cut is not None:
+            gone[cut] = True
+        windowed = [window(one.masked_fill(gone, AIR_HU), settings.network.windows_hu) for one in seen]
+        return windowed[0], windowed[1] if len(windowed) > 1 else torch.zeros(0, device=self._device), gone
 
     def _centre(self, arrays: CaseArrays, generator: np.random.Generator) -> np.ndarray:
         """Near a voxel of a structure, each structure as likely, or anywhere in the body."""
