@@ -18,6 +18,7 @@ from fseft.reporting import SILENT, Reporter
 from fseft.scan.checks import Header, check_shape, checked_geometry, header_of
 from fseft.scan.geometry import Geometry
 from fseft.scan.memory import AvailableBytes, require_memory
+from fseft.scan.native_path import native_path
 from fseft.scan.nifti import truncated
 from fseft.scan.reading import memory_needed, pixels, quiet
 from fseft.scan.slices import check_slices, through_plane
@@ -265,7 +266,7 @@ def _read_slices(
     require_memory(memory_needed(header), f"Reading {where}", available)
     reader = sitk.ImageSeriesReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileNames([str(s.file) for s in ordered])
+    reader.SetFileNames([native_path(s.file) for s in ordered])
     try:
         array: np.ndarray = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as problem:
@@ -322,7 +323,7 @@ def _looks_like_dicom(file: Path) -> bool:
 def _dicom_reader(file: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(file))
+    reader.SetFileName(native_path(file))
     return reader
 
 

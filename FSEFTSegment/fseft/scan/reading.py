@@ -20,6 +20,7 @@ from fseft.reporting import SILENT, Reporter
 from fseft.scan.checks import Header, check_shape, checked_geometry, header_of, to_hounsfield
 from fseft.scan.geometry import Geometry
 from fseft.scan.memory import AvailableBytes, require_memory
+from fseft.scan.native_path import native_path
 from fseft.scan.nifti import (
     NiftiHeader,
     check_nifti_voxels,
@@ -223,7 +224,7 @@ def _with_geometry(header: Header, spacing: np.ndarray, origin: np.ndarray, dire
 
 def _reader(path: Path) -> sitk.ImageFileReader:
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(native_path(path))
     return reader
 
 

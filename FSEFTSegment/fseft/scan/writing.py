@@ -24,6 +24,7 @@ import SimpleITK as sitk
 from fseft.errors import InputError, ResourceError
 from fseft.files import cannot_write, replace_whole
 from fseft.scan.geometry import Geometry
+from fseft.scan.native_path import native_path
 from fseft.scan.reading import ending_of, quiet
 from fseft.scan.scan import Scan
 from fseft.structures import Structure
@@ -151,7 +152,7 @@ def _write(image: sitk.Image, path: Path) -> None:
     with replace_whole(path) as partial:
         try:
             with quiet():
-                sitk.WriteImage(image, str(partial), useCompression=True)
+                sitk.WriteImage(image, native_path(partial), useCompression=True)
         except RuntimeError as problem:
             raise _write_failed(path, problem) from problem
 
