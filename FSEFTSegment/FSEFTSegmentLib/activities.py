@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,18 @@ class Activities:
             activity.stage = Stage.CANCELLED
             self.notify(kind)
 
+    def forget_finished(self, kept: Collection[str] = ()) -> None:
+        """Let go of activities that are over, and with them of the nodes that they worked on.
+
+        Args:
+            kept: kinds that stay.
+        """
+        for kind in [kind for kind, activity in self.activities.items() if not activity.is_active]:
+            if kind not in kept:
+                del self.activities[kind]
+                self._runners.pop(kind, None)
+                self.notify(kind)
+
     def cancel_all(self) -> None:
         """Cancel everything."""
         for kind in list(self.activities):
@@ -163,6 +175,8 @@ class Activities:
                 self._fail(activity, problem)
         elif event is None and job.state.is_over:
             job.release()
+            if job.state is JobState.CANCELLED:
+                job.context.clear()  # nobody asks any more, and it holds nodes
         self.notify(activity.kind)
 
     def _finish(self, activity: Activity, job: Job) -> None:

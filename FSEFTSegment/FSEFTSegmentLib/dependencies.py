@@ -6,12 +6,16 @@ whether it is there.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
+import io
 import re
+import sys
+import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -104,13 +108,13 @@ class Installers:
     Attributes:
         torch: installs PyTorch fitting the graphics card (``PyTorchUtils``); returns False when declined, None
             where the PyTorch extension is absent.
-        packages: installs requirement strings from the package index.
-        wheels: installs requirement strings from a folder of wheel files, without network.
+        packages: installs requirement strings from the package index, with versions that have to stay as they are.
+        wheels: installs requirement strings from a folder of wheel files, without network, with such versions.
     """
 
     torch: Callable[[str], bool] | None
-    packages: Callable[[list[str]], None]
-    wheels: Callable[[list[str], Path], None]
+    packages: Callable[[list[str], list[str]], None]
+    wheels: Callable[[list[str], Path, list[str]], None]
 
 
 @dataclass
@@ -146,11 +150,14 @@ def install(
     """
     log: list[str] = [f"{datetime.now().isoformat(timespec='seconds')} installing"]
     try:
-        outcome = _install(installers, wheel_folder, version_of, log)
+        with contextlib.redirect_stdout(_Tee(sys.stdout, log)):  # Slicer prints what pip says
+            outcome = _install(installers, wheel_folder, version_of, log)
     except Exception as problem:
         log.append(traceback.format_exc())
         outcome = InstallOutcome(
-            False, f"The installation failed: {problem}. Check the network (or use a wheel folder) and try again."
+            False,
+            f"The installation failed: {problem}. "
+            "See the log, check the network (or use a wheel folder) and try again.",
         )
     outcome.log = log
     log.append(outcome.message)
@@ -174,7 +181,7 @@ def _install(
         if not any(wheel_folder.glob("*.whl")):
             return InstallOutcome(False, f"There are no wheel files in {wheel_folder.name}. Choose another folder.")
         log.append(f"from wheels: {', '.join(r.specifier for r in missing)}")
-        installers.wheels([r.specifier for r in missing], wheel_folder)
+        installers.wheels([r.specifier for r in missing], wheel_folder, kept_versions(version_of))
     else:
         if TORCH in missing:
             if installers.torch is None:
@@ -188,13 +195,43 @@ def _install(
         others = [r.specifier for r in missing if r is not TORCH]
         if others:
             log.append(f"from the package index: {', '.join(others)}")
-            installers.packages(others)
+            importlib.invalidate_caches()
+            installers.packages(others, kept_versions(version_of))
     importlib.invalidate_caches()
     left = missing_requirements(version_of)
     if left:
         names = ", ".join(r.name for r in left)
         return InstallOutcome(False, f"Still missing after the installation: {names}. See the log, and try again.")
     return InstallOutcome(True, "Everything needed is installed.")
+
+
+def kept_versions(version_of: Callable[[str], str | None] = installed_version) -> list[str]:
+    """What is there and new enough, as constraints for pip: it must not be replaced along with something else.
+
+    The newest MONAI asks for a newer torch than somebody may have, and pip would fetch one that does not fit the
+    graphics card; so bound, it takes an older MONAI instead.
+    """
+    missing = missing_requirements(version_of)
+    present = [(r.name, version_of(r.name)) for r in REQUIREMENTS if r not in missing]
+    return [f"{name}=={version}" for name, version in present if version != BUILT_IN]
+
+
+class _Tee(io.TextIOBase):
+    """Writes on, and keeps every line."""
+
+    def __init__(self, stream: Any, lines: list[str]) -> None:
+        self._stream, self._lines, self._rest = stream, lines, ""
+
+    def write(self, text: str) -> int:
+        if self._stream is not None:
+            self._stream.write(text)
+        *whole, self._rest = (self._rest + text).split("\n")
+        self._lines += [line for line in whole if line.strip()]
+        return len(text)
+
+    def flush(self) -> None:
+        if hasattr(self._stream, "flush"):
+            self._stream.flush()
 
 
 def slicer_installers(slicer: Any) -> Installers:
@@ -212,19 +249,33 @@ def slicer_installers(slicer: Any) -> Installers:
         logic = PyTorchUtils.PyTorchUtilsLogic()
         return logic.installTorch(askConfirmation=False, torchVersionRequirement=requirement) is not None
 
-    def install_packages(specifiers: list[str]) -> None:
-        try:
-            from packaging.requirements import Requirement as Parsed
-            from slicer.packaging import pip_ensure
-        except ImportError:
-            slicer.util.pip_install(specifiers)
-            return
-        pip_ensure([Parsed(text) for text in specifiers], prompt_install=False, requester="FSEFT")
+    def install_packages(specifiers: list[str], kept: list[str]) -> None:
+        with _constraints(kept) as file:
+            try:
+                from packaging.requirements import Requirement as Parsed
+                from slicer.packaging import pip_ensure
+            except ImportError:
+                with slicer.util.WaitCursor():
+                    slicer.util.pip_install(["-c", str(file), *specifiers])
+                return
+            # It shows how far it is, what went wrong and whether to restart.
+            pip_ensure(
+                [Parsed(text) for text in specifiers], prompt_install=False, requester="FSEFT", constraints=str(file)
+            )
 
-    def install_wheels(specifiers: list[str], folder: Path) -> None:
-        slicer.util.pip_install(["--no-index", "--find-links", str(folder), *specifiers])
+    def install_wheels(specifiers: list[str], folder: Path, kept: list[str]) -> None:
+        with _constraints(kept) as file, slicer.util.WaitCursor():
+            slicer.util.pip_install(["--no-index", "--find-links", str(folder), "-c", str(file), *specifiers])
 
     return Installers(install_torch if _has_torch_extension() else None, install_packages, install_wheels)
+
+
+@contextlib.contextmanager
+def _constraints(kept: Sequence[str]) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="fseft-") as folder:
+        file = Path(folder) / "constraints.txt"
+        file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        yield file
 
 
 def _has_torch_extension() -> bool:

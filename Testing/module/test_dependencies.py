@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from FSEFTSegmentLib.dependencies import (
+    BUILT_IN,
     REQUIREMENTS,
     TORCH,
     Installers,
@@ -52,12 +54,15 @@ class Machine:
                 self._add(["torch" + requirement])
             return self.accept
 
-        def packages(specifiers):
+        def packages(specifiers, kept):
             self.calls.append(("packages", specifiers))
+            self.kept = kept
+            print("Collecting monai")
             self._add(specifiers)
 
-        def wheels(specifiers, folder):
+        def wheels(specifiers, folder, kept):
             self.calls.append(("wheels", specifiers, folder))
+            self.kept = kept
             self._add(specifiers)
 
         return Installers(torch if extension else None, packages, wheels)
@@ -73,12 +78,15 @@ def test_what_is_absent_or_too_old_is_missing():
 
 
 def test_torch_comes_first_and_then_the_rest(tmp_path):
-    machine = Machine().without("torch", "monai", "safetensors")
+    machine = Machine(SimpleITK=BUILT_IN, scipy="1.14.1").without("torch", "monai", "safetensors")
     log = tmp_path / "logs" / "install.log"
     outcome = install(machine.installers(), None, machine.version_of, log)
     assert outcome.ok
     assert machine.calls == [("torch", ">=2.2"), ("packages", ["monai>=1.4", "safetensors>=0.4"])]
     assert "monai>=1.4" in log.read_text("utf-8")
+    assert "Collecting monai" in log.read_text("utf-8"), "what pip says"
+    # What is there stays as it is, torch first of all; what Slicer built itself has no version to hold on to.
+    assert machine.kept == ["torch==2.2", "numpy==1.26", "scipy==1.14.1", "einops==0.7", "platformdirs==4"]
 
 
 def test_offline_installation_uses_only_the_wheel_folder(tmp_path):
@@ -104,7 +112,7 @@ def test_failures_are_sentences_and_trying_again_works():
     machine.accept = True
     broken = machine.installers()
 
-    def fail(_):
+    def fail(*_):
         raise RuntimeError("no network")
 
     broken.packages = fail
@@ -112,7 +120,7 @@ def test_failures_are_sentences_and_trying_again_works():
     assert not outcome.ok
     assert "no network" in outcome.message
     assert any("Traceback" in line for line in outcome.log)
-    broken.packages = lambda _: None
+    broken.packages = lambda *_: None
     assert "Still missing" in install(broken, None, machine.version_of).message
     assert install(machine.installers(), None, machine.version_of).ok
 
@@ -127,21 +135,29 @@ def test_an_unwritable_log_does_not_fail_the_installation(tmp_path):
 
 def test_slicers_installers_use_what_the_version_offers(monkeypatch, tmp_path):
     calls = []
-    slicer = types.SimpleNamespace(util=types.SimpleNamespace(pip_install=lambda args: calls.append(args)))
+    read = []
+
+    def pip_install(args):
+        read.append(Path(args[args.index("-c") + 1]).read_text("utf-8"))
+        calls.append([arg for arg in args if "constraints" not in arg])
+
+    util = types.SimpleNamespace(pip_install=pip_install, WaitCursor=contextlib.nullcontext)
+    slicer = types.SimpleNamespace(util=util)
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)
     installers = slicer_installers(slicer)
     assert installers.torch is None
-    installers.packages(["monai>=1.4"])
-    installers.wheels(["monai>=1.4"], tmp_path / "a b")
-    assert calls == [["monai>=1.4"], ["--no-index", "--find-links", str(tmp_path / "a b"), "monai>=1.4"]]
+    installers.packages(["monai>=1.4"], ["torch==2.6.0+cu124", "numpy==2.0"])
+    installers.wheels(["monai>=1.4"], tmp_path / "a b", ["torch==2.6.0+cu124"])
+    assert calls == [["-c", "monai>=1.4"], ["--no-index", "--find-links", str(tmp_path / "a b"), "-c", "monai>=1.4"]]
+    assert read == ["torch==2.6.0+cu124\nnumpy==2.0\n", "torch==2.6.0+cu124\n"]
 
 
 def test_slicer_512_ensures_packages_without_asking_once_more(monkeypatch):
     pytest.importorskip("packaging")
     calls = []
     newer = types.ModuleType("slicer.packaging")
-    newer.pip_ensure = lambda requirements, prompt_install, requester: calls.append(
-        ([str(r) for r in requirements], prompt_install, requester)
+    newer.pip_ensure = lambda requirements, prompt_install, requester, constraints: calls.append(
+        ([str(r) for r in requirements], prompt_install, requester, Path(constraints).read_text("utf-8"))
     )
     monkeypatch.setitem(sys.modules, "slicer", types.ModuleType("slicer"))
     monkeypatch.setitem(sys.modules, "slicer.packaging", newer)
@@ -157,8 +173,8 @@ def test_slicer_512_ensures_packages_without_asking_once_more(monkeypatch):
     monkeypatch.setitem(sys.modules, "PyTorchUtils", utils)
     installers = slicer_installers(None)
     assert installers.torch(">=2.2")
-    installers.packages(["monai>=1.4"])
-    assert calls == [(False, ">=2.2"), (["monai>=1.4"], False, "FSEFT")]
+    installers.packages(["monai>=1.4"], ["torch==2.6.0"])
+    assert calls == [(False, ">=2.2"), (["monai>=1.4"], False, "FSEFT", "torch==2.6.0\n")]
 
 
 def test_requirements_are_those_of_the_package():

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import types
+import weakref
+
+import numpy as np
 import pytest
 
 pytest.importorskip("slicer", reason="slicer-core (Slicer's MRML as a wheel) is not installed")
@@ -14,11 +19,12 @@ standins.with_properties(__name__)
 
 import qt  # noqa: E402
 import slicer  # noqa: E402
+from FSEFTSegmentLib.activity import Activity, Stage  # noqa: E402
 from FSEFTSegmentLib.panels import common, drops  # noqa: E402
 from FSEFTSegmentLib.panels.card import millilitres  # noqa: E402
 from FSEFTSegmentLib.panels.dependencies_panel import DependenciesPanel  # noqa: E402
 from FSEFTSegmentLib.panels.loss_plot import thinned  # noqa: E402
-from mrml_makers import add_volume  # noqa: E402
+from mrml_makers import STRAIGHT, add_segmentation, add_volume, structures  # noqa: E402
 from screen_kit import click, finish, ready_to_adapt, spin  # noqa: E402
 
 
@@ -102,7 +108,7 @@ def test_the_strip_at_the_top_installs_and_goes_away(screen, tmp_path):
     qt.QVBoxLayout(host)
     host.show()
     changed = []
-    installers = Installers(None, lambda specifiers: versions.update(monai="9"), lambda *_: None)
+    installers = Installers(None, lambda *_: versions.update(monai="9"), lambda *_: None)
     panel = DependenciesPanel(host, lambda: changed.append(1), versions.get, installers, tmp_path / "log")
     assert panel.root.visible
     assert "monai" in panel.ui.message.text
@@ -152,7 +158,7 @@ class Drop:
 
 def test_dropped_scans_become_cases_and_stay_in_the_tree(screen, scene, monkeypatch):
     volume = add_volume(scene)
-    monkeypatch.setattr(drops, "dragged_volumes", lambda: [volume])
+    monkeypatch.setattr(drops, "dragged_volumes", lambda _mime: [volume])
     assert not screen.support.drops.eventFilter(None, Drop(qt.QEvent.Drop, "text/uri-list"))
     assert not screen.support.drops.eventFilter(None, Drop(qt.QEvent.Paint))
     over, end = Drop(qt.QEvent.DragMove), Drop(qt.QEvent.Drop)
@@ -162,6 +168,48 @@ def test_dropped_scans_become_cases_and_stay_in_the_tree(screen, scene, monkeypa
     # The data tree removes the rows of a move that somebody accepted.
     assert end.answers == ["ignored"]
     assert [screen.session.state.scan(case) for case in screen.session.state.cases] == [volume]
+
+
+def test_what_is_dragged_is_told_by_its_addresses_first(scene, monkeypatch):
+    dragged, selected = add_volume(scene, name="dragged"), add_volume(scene, name="selected")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    items = {node: hierarchy.CreateItem(hierarchy.GetSceneItemID(), node) for node in (dragged, selected)}
+
+    class Handler:
+        def currentItems(self, found):
+            found.InsertNextId(items[selected])
+
+        def subjectHierarchyNode(self):
+            return hierarchy
+
+    plugin = types.SimpleNamespace(instance=Handler)
+    monkeypatch.setattr(slicer, "qSlicerSubjectHierarchyPluginHandler", plugin, raising=False)
+    mime = qt.QMimeData()
+    assert drops.dragged_volumes(mime) == [selected]
+    addresses = ("file:///tmp/a", f"mrml://scene/subjecthierarchy/item?id={items[dragged]}")
+    mime.setUrls([qt.QUrl(address) for address in addresses])
+    assert drops.dragged_volumes(mime) == [dragged]
+
+
+def test_a_closed_scene_leaves_nothing_alive(screen, scene):
+    """Finished jobs and menus know the nodes that they worked on; a closed scene's scans must not stay in memory."""
+    screen.session.support.add_scans([add_volume(scene, name="case")])
+    screen.support.ui.caseTable.setCurrentCell(0, 0)
+    volume = add_volume(scene, name="query")
+    labels = np.zeros((3, 4, 5), dtype=np.uint8)
+    labels[1, 1:3, 1:3] = 1
+    annotation = add_segmentation(scene, 3 * labels, STRAIGHT, structures("liver"))
+    screen.session.activities["segment"] = Activity("segment", "Segmenting", Stage.FINISHED, result=[volume])
+    screen.support.structures.fill_menu()
+    screen.support.cases.fill_scan_menu()
+    screen.support.cases.fill_import_menu()
+    alive = [weakref.ref(node) for node in (volume, annotation)]
+    del volume, annotation
+    screen.scene_closing()
+    scene.Clear(False)
+    screen.refresh_all()
+    gc.collect()
+    assert [node() for node in alive] == [None, None]
 
 
 def test_questions_are_answered_with_yes_in_slicers_testing_mode(screen, monkeypatch, dialogs):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import slicer
@@ -50,7 +49,11 @@ def list_names(logic: Any | None) -> list[str]:
 
 def list_terms(logic: Any | None, name: str) -> tuple[Term, ...]:
     """All entries of a list, in its order; the published structures where there is no such list."""
-    return _published_terms() if logic is None or name == PUBLISHED else _loaded_terms(logic, name)
+    if logic is None or name == PUBLISHED:
+        return _published_terms()
+    if name not in _KNOWN:
+        _KNOWN[name] = _loaded_terms(logic, name)
+    return _KNOWN[name]
 
 
 def _published_terms() -> tuple[Term, ...]:
@@ -62,7 +65,10 @@ def _published_terms() -> tuple[Term, ...]:
     return tuple(terms)
 
 
-@lru_cache(maxsize=8)
+#: Lists that were read, by name; the logic itself must not be held beyond the application's end.
+_KNOWN: dict[str, tuple[Term, ...]] = {}
+
+
 def _loaded_terms(logic: Any, name: str) -> tuple[Term, ...]:
     terms = []
     for c in range(logic.GetNumberOfCategoriesInTerminology(name)):

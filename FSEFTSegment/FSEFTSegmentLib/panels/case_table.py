@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import qt
@@ -144,11 +146,17 @@ class CaseTable:
         scans = [volume for volume in volumes if can_be_suggested(volume)]
         if scans:
             everything = menu.addAction(_("All loaded CTs"))
-            everything.triggered.connect(guarded(lambda: self.session.support.add_scans(scans)))
+            identifiers = [volume.GetID() for volume in scans]
+            everything.triggered.connect(guarded(partial(self._add_scans, identifiers)))
             menu.addSeparator()
         for volume in volumes:
             action = menu.addAction(volume.GetName())
-            action.triggered.connect(guarded(lambda v=volume: self.session.support.add_scans([v])))
+            action.triggered.connect(guarded(partial(self._add_scans, [volume.GetID()])))
+
+    def _add_scans(self, identifiers: Sequence[str]) -> None:
+        # By identifier: an action lives until the menu is made anew, and would keep the node alive for so long.
+        nodes = map(self.session.scene.GetNodeByID, identifiers)
+        self.session.support.add_scans([node for node in nodes if node is not None])
 
     def fill_import_menu(self) -> None:
         """Offer segmentations and labelmaps as annotation of the selected case."""
@@ -160,7 +168,12 @@ class CaseTable:
             return
         for node in candidates:
             action = menu.addAction(node.GetName())
-            action.triggered.connect(guarded(lambda n=node: self.session.support.import_annotation(case, n)))
+            action.triggered.connect(guarded(partial(self._import_annotation, case, node.GetID())))
+
+    def _import_annotation(self, case: Case, identifier: str) -> None:
+        node = self.session.scene.GetNodeByID(identifier)
+        if node is not None:
+            self.session.support.import_annotation(case, node)
 
     def refresh(self) -> None:
         """Show the cases as they stand now."""

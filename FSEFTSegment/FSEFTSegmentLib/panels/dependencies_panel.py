@@ -66,9 +66,8 @@ class DependenciesPanel:
         """Install what is missing, on this thread, as Slicer's own installers want it."""
         self.ui.installButton.enabled = self.ui.wheelsButton.enabled = False
         try:
-            with slicer.util.WaitCursor():
-                installers = self._installers or slicer_installers(slicer)
-                outcome = install(installers, wheels, self._version_of, self._log_file)
+            installers = self._installers or slicer_installers(slicer)
+            outcome = install(installers, wheels, self._version_of, self._log_file)
         finally:
             self.ui.installButton.enabled = self.ui.wheelsButton.enabled = True
         self.refresh()

@@ -11,12 +11,14 @@ import vtk
 
 #: What drags of trees like the subject hierarchy carry; files and text from elsewhere do not.
 TREE_ITEMS = "application/x-qstandarditemmodeldatalist"
+_ITEM_ADDRESS = "mrml://scene/subjecthierarchy/item?id="
 
 
 class DropCatcher(qt.QObject):  # type: ignore[misc]
     """Hears drags of subject-hierarchy items over a widget.
 
-    What is dragged is asked from the subject hierarchy's selection: its mime data is an internal matter of Slicer.
+    What is dragged is told by the addresses that the tree gives it; where it gives none, by what is selected in the
+    subject hierarchy, which another tree may have changed since.
 
     Args:
         widget: where things are dropped.
@@ -35,7 +37,7 @@ class DropCatcher(qt.QObject):  # type: ignore[misc]
         kind = event.type()
         if kind not in (qt.QEvent.DragEnter, qt.QEvent.DragMove, qt.QEvent.Drop):
             return False
-        volumes = dragged_volumes() if event.mimeData().hasFormat(TREE_ITEMS) else []
+        volumes = dragged_volumes(event.mimeData()) if event.mimeData().hasFormat(TREE_ITEMS) else []
         if volumes:
             if kind == qt.QEvent.Drop:
                 # An accepted move would let the tree drop its rows: the scans are only looked at here, and stay there.
@@ -51,14 +53,23 @@ class DropCatcher(qt.QObject):  # type: ignore[misc]
             self._target.removeEventFilter(self)
 
 
-def dragged_volumes() -> list[Any]:
-    """Volume nodes among the selected subject-hierarchy items and what lies below them."""
+def _dragged_items(mime: Any) -> list[int]:
+    """Subject-hierarchy items among the addresses that are dragged."""
+    found = [str(url.toString()).partition(_ITEM_ADDRESS) for url in mime.urls()]
+    return [int(number) for before, address, number in found if address and not before and number.isdigit()]
+
+
+def dragged_volumes(mime: Any) -> list[Any]:
+    """Volume nodes among the dragged subject-hierarchy items and what lies below them."""
     handler = getattr(slicer, "qSlicerSubjectHierarchyPluginHandler", None)
     if handler is None:
         return []
     handler = handler.instance()
     items = vtk.vtkIdList()
-    handler.currentItems(items)
+    for item in _dragged_items(mime):
+        items.InsertNextId(item)
+    if not items.GetNumberOfIds():
+        handler.currentItems(items)
     hierarchy = handler.subjectHierarchyNode()
     found: list[Any] = []
     for position in range(items.GetNumberOfIds()):

@@ -158,6 +158,8 @@ class Screen:
             )
             if not keep:
                 self.session.cancel_activity(kind)
+        # What is over would keep the closed scene's scans and results in memory.
+        self.session.forget_finished(kept=("doctor", "backbone"))
 
     def may_close(self) -> bool:
         """Ask before the program's exit ends a job."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import qt
@@ -46,6 +47,7 @@ class StructureTable:
         self._terms: TermsDialog | None = None
         self.menu = qt.QMenu(ui.addStructureButton)
         self.presets_menu: Any = None
+        self._submenus: list[Any] = []
         self.menu.aboutToShow.connect(lambda *_: self.fill_menu())
         ui.addStructureButton.setMenu(self.menu)
         self.refresh()
@@ -54,9 +56,12 @@ class StructureTable:
         """Make the menu anew: what can be added depends on the scene."""
         menu = self.menu
         menu.clear()
+        for submenu in self._submenus:
+            submenu.deleteLater()  # clearing takes it out of the menu and leaves it, with all that its actions hold
         menu.addAction(_("New…")).triggered.connect(guarded(self._add_new))
         taken = {structure.canonical for structure in self.session.state.structures}
         presets = self.presets_menu = menu.addMenu(_("Standard structure"))
+        self._submenus = [presets]
         for name in preset_names():
             if name not in taken:
                 action = presets.addAction(name)
@@ -66,7 +71,14 @@ class StructureTable:
             sources = menu.addMenu(_("From a segmentation"))
             for node in nodes:
                 action = sources.addAction(node.GetName())
-                action.triggered.connect(guarded(lambda n=node: self.session.support.add_structures_of(n)))
+                action.triggered.connect(guarded(partial(self._add_structures_of, node.GetID())))
+            self._submenus.append(sources)
+
+    def _add_structures_of(self, identifier: str) -> None:
+        # By identifier: an action lives until the menu is made anew, and would keep the node alive for so long.
+        node = self.session.scene.GetNodeByID(identifier)
+        if node is not None:
+            self.session.support.add_structures_of(node)
 
     def refresh(self) -> None:
         """Show the structures."""

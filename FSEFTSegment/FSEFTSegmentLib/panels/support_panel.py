@@ -120,6 +120,7 @@ class SupportPanel:
     def forget_scene(self) -> None:
         """The scene is about to go."""
         self.annotator.forget_scene()
+        self._draft = self._suggestion = None
         self.ui.suggestNote.visible = False
         self.ui.draftNote.visible = False
 
