@@ -97,7 +97,8 @@ class FSEFTSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodesChanged)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodesChanged)
 
@@ -134,8 +135,16 @@ class FSEFTSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.screen.scene_closing()
 
     def onSceneEndClose(self, _caller, _event):
-        """The scene was closed, or another one was loaded."""
+        """The scene was closed."""
         self.screen.refresh_all()
+
+    def onSceneStartImport(self, _caller, _event):
+        """Another scene is about to be loaded into this one."""
+        self.screen.scene_importing()
+
+    def onSceneEndImport(self, _caller, _event):
+        """Another scene was loaded into this one."""
+        self.screen.scene_imported()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodesChanged(self, _caller, _event, node):

@@ -115,7 +115,7 @@ def heads(source: FeatureSource, options: argparse.Namespace) -> Task:
     whole = [Query(*pair) for pair in everyone[options.pool :]]
     scenes = {"whole": whole, "cut": [cut(query) for query in whole]}
     found = [(seed, k) for seed in options.seeds for k in options.shots]
-    return Task(structures, [(k, seed, supports(pool, k, [seed])[0][1], scenes) for seed, k in found])
+    return Task(structures, [(k, seed, next(iter(supports(pool, k, [seed])))[1], scenes) for seed, k in found])
 
 
 def torsos(source: FeatureSource, options: argparse.Namespace) -> Task:

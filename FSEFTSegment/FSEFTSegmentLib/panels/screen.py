@@ -25,6 +25,7 @@ from FSEFTSegmentLib.panels.storage_dialog import StorageDialog
 from FSEFTSegmentLib.panels.support_panel import SupportPanel
 from FSEFTSegmentLib.session import Session
 from FSEFTSegmentLib.state import Case
+from FSEFTSegmentLib.state_import import KeptState, join_imported, keep_state
 
 TICK_MS = 100
 LOGGER = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Screen:
         self, session: Session, layout: Any, new_dependencies: Callable[..., DependenciesPanel] = DependenciesPanel
     ) -> None:
         self.session = session
+        self._kept: KeptState | None = None
         self.root, self.ui = load_ui("FSEFTSegment")
         layout.addWidget(self.root)
         self.root.setMRMLScene(session.scene)
@@ -160,6 +162,17 @@ class Screen:
                 self.session.cancel_activity(kind)
         # What is over would keep the closed scene's scans and results in memory.
         self.session.forget_finished(kept=("doctor", "backbone"))
+
+    def scene_importing(self) -> None:
+        """Another scene is about to be loaded into this one."""
+        self._kept = keep_state(self.session.state)
+
+    def scene_imported(self) -> None:
+        """Another scene was loaded into this one: what it knows joins what is there."""
+        if self._kept is not None:
+            join_imported(self.session.state, self._kept)
+            self._kept = None
+        self.refresh_all()
 
     def may_close(self) -> bool:
         """Ask before the program's exit ends a job."""
