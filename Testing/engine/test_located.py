@@ -26,7 +26,7 @@ from fseft.segmentation.scoring import score_volume, whole
 from fseft.segmentation.segment import Segmentation, segment_scan
 from fseft.structures import Structure
 from fseft.transduction import located
-from fseft.transduction.say import UNRECOGNISED_SAY, USUAL_LEAD, Lead, is_unrecognised, leads_of, say_of
+from fseft.transduction.say import UNRECOGNISED_SAY, USUAL_LEAD, Lead, leads_of, say_of
 from fseft.transduction.ways import Refining
 from location_makers import dice, identity
 from scipy.spatial.transform import Rotation
@@ -193,9 +193,10 @@ def test_the_say_follows_the_votes_and_what_leave_one_out_tells() -> None:
     leads = [say_of(3, Lead(dice, 5)) for dice in (-0.9, 0.0, 0.1, 0.2, 0.9)]
     assert leads[:2] == [0.5, 0.5], "an adapter that is ahead leaves the location its say"
     assert 0.5 < leads[2] < leads[3] < leads[4] < 0.85
-    assert say_of(1, unrecognised=True) == say_of(3, unrecognised=True) == UNRECOGNISED_SAY
-    assert say_of(20, unrecognised=True) == say_of(20) > UNRECOGNISED_SAY
-    assert [is_unrecognised(found, 100.0) for found in (0, 9, 11, 300)] == [True, True, False, False]
+    assert say_of(1, recognised=0.0) == say_of(3, recognised=0.1) == pytest.approx(UNRECOGNISED_SAY)
+    assert say_of(20, recognised=0.0) == say_of(20) > UNRECOGNISED_SAY
+    by_share = [say_of(1, recognised=share) for share in (0.1, 0.2, 0.3, 0.4, 3.0)]
+    assert by_share == pytest.approx([0.8, 0.8 - 0.55 / 3, 0.8 - 1.1 / 3, 0.25, 0.25])
     assert 0.5 < say_of(3, Lead(0.2, 2)) < say_of(3, Lead(0.2, 10)), "few cases say little"
 
 
@@ -246,7 +247,7 @@ def test_an_atlas_that_is_clearly_better_has_more_say(
     model: AdaptedModel, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan, labels = make_scan(5)
-    elsewhere = np.roll(labels, 6, axis=2)
+    elsewhere = np.roll(labels, 3, axis=2)
     cases = [case_of(scan, elsewhere)]
     aligned(monkeypatch, scan, cases)
     met = []

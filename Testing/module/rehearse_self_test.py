@@ -80,7 +80,12 @@ def fake_application(folder: Path) -> None:
     slicer.mrmlScene = scene
     scene.keep = logics
     widget = Widget()
-    for event, heard in ((scene.StartCloseEvent, "scene_closing"), (scene.EndCloseEvent, "refresh_all")):
+    for event, heard in (
+        (scene.StartCloseEvent, "scene_closing"),
+        (scene.EndCloseEvent, "refresh_all"),
+        (scene.StartImportEvent, "scene_importing"),
+        (scene.EndImportEvent, "scene_imported"),
+    ):
         scene.AddObserver(event, lambda *_, heard=heard: getattr(widget.screen, heard)())
     representation = types.SimpleNamespace(self=lambda: widget, grab=lambda: widget.host.grab())
     slicer.modules.fseftsegment = types.SimpleNamespace(widgetRepresentation=lambda: representation)
