@@ -319,3 +319,14 @@ def test_a_backbone_with_another_network_is_no_start(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         Trainer(pool, TINY, CPU, ALONE, tmp_path / "run", initial=other)
     assert caught.value.code == "pretraining-start-does-not-fit"
+
+
+def test_a_start_that_is_none_is_told_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["pretrain", "--source", "phantoms:torso,count=1", "--output", str(tmp_path / "b"), "--steps", "1"]
+    assert main([*command, "--start-from", "nothere"]) == 2
+    said = capsys.readouterr().err
+    assert "nothere" in said
+    assert "fseft-mini" in said, "those that are there are named"
+    assert list(tmp_path.iterdir()) == []
+    assert main([*command[:-2], "--minutes", "0"]) == 2
+    assert "minutes" in capsys.readouterr().err

@@ -153,3 +153,12 @@ def test_a_real_case_gives_base_structures_only(tmp_path: Path) -> None:
     assert open_case(case).labels.max() == len(base)
     assert case.frame is not None
     assert 0.8 <= case.frame.scale <= 1.2
+
+
+def test_an_unknown_option_is_named_wherever_it_stands() -> None:
+    for text in ("phantoms:torso,count=2,foo=1", "folder:scans,structures=a+b,foo=1"):
+        with pytest.raises(InputError) as caught:
+            parse_source(text)
+        assert caught.value.code == "pretraining-source-invalid"
+        assert "'foo'" in caught.value.message
+    assert isinstance(parse_source("folder:scans, of=anna,weight=2"), LabelledFolder)  # a folder may be called so

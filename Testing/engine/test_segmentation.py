@@ -175,9 +175,30 @@ def test_flags_speak_plainly_and_spare_cut_structures() -> None:
     assert flags_of(cut, SizePrior(2, 1, 3, "test")) == ["larger than expected (at most 3.0 ml)"]
     assert flags_of(missing, prior) == ["not found in this scan"]
     assert notes_of(inside, prior) == []  # what is flagged is not noted as well
-    assert notes_of(cut, prior) == ["cut by the scan's border"]
-    assert notes_of(split, None) == ["in 2 separate pieces"]
+    assert notes_of(cut, prior) == [
+        "cut by the scan's border",
+        "smaller than expected (at least 15.0 ml), as it may be where it is cut",
+    ]
+    assert notes_of(split, None)[0].startswith("in 2 separate pieces, up to ")
     assert notes_of(missing, prior) == []
+
+
+def test_a_fragment_at_the_border_does_not_cut_an_organ_and_its_distance_is_told() -> None:
+    geometry = Geometry((40, 30, 20), (1.0, 2.0, 3.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
+    labels = np.zeros((20, 30, 40), np.uint8)
+    labels[5:15, 10:20, 10:20] = 1  # 1000 voxels, whole
+    labels[18:20, 14:18, 14:16] = 1  # 16 of them far above, at the border
+    (whole,) = measure(labels, (1,), geometry)
+    assert not whole.cut_by_border
+    assert whole.pieces == 2
+    assert whole.apart_mm == pytest.approx(np.linalg.norm([(18.5 - 9.5) * 3, (15.5 - 14.5) * 2, 0.0]))
+    assert notes_of(whole, None) == ["in 2 separate pieces, up to 27 mm apart"]
+    labels[15:20, 10:20, 10:20] = 1  # now the organ itself goes on to the border
+    (cut,) = measure(labels, (1,), geometry)
+    assert cut.cut_by_border
+    assert (cut.pieces, cut.apart_mm) == (1, 0.0)
+    given = SizePrior(10.0, 9.5, 10.5, "edited")
+    assert notes_of(cut, given)[1] == "smaller than expected (at least 9.5 ml), as it may be where it is cut"
 
 
 def test_a_few_annotated_cases_do_not_tell_how_people_differ() -> None:

@@ -21,6 +21,9 @@ Examples:
   fseft models remove my-model"""
 
 
+_LISTED = 5  # structures of a model in the list; "show" names them all
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
@@ -102,6 +105,8 @@ def _list() -> None:
             rows.append([entry.name, "-", "-", "-", f"unusable: {entry.problem}"])
             continue
         content = entry.description
-        names = ", ".join(structure["name"] for structure in content["structures"])
-        rows.append([entry.name, content["method"], str(content["shots"]), content["backbone"], names])
+        names = [str(structure["name"]) for structure in content["structures"]]
+        rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED + 1 else ""
+        shown = ", ".join(names[:_LISTED] if rest else names) + rest
+        rows.append([entry.name, content["method"], str(content["shots"]), content["backbone"], shown])
     print_table(["model", "method", "cases", "backbone", "structures"], rows)

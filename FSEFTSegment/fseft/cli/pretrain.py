@@ -33,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, help="training time; default 60 unless --steps is given")
     parser.add_argument("--steps", type=int, help="optimiser steps, at most")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the output folder")
-    parser.add_argument("--start-from", type=Path, metavar="FOLDER", help="backbone whose weights training starts with")
+    parser.add_argument(
+        "--start-from",
+        metavar="BACKBONE",
+        help="backbone whose weights training starts with: a folder, or a listed one",
+    )
     parser.add_argument("--loss", choices=["points", "published"], help="the default, or the paper's masked Dice alone")
     parser.add_argument("--settings", type=Path, help="JSON file with other settings than the default")
     parser.add_argument("--name", help="identifier of the new backbone; default: the output folder's name")
@@ -66,9 +70,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     settings = PretrainingSettings().with_overrides(overrides)
     sources = [parse_source(text) for text in options.source]
     work = options.work or options.output.with_name(options.output.name + "-work")
-    result = run_pretraining(
-        sources, settings, options.output, work, options.device, options.resume, reporter, options.start_from
-    )
+    start = _start(options.start_from)
+    result = run_pretraining(sources, settings, options.output, work, options.device, options.resume, reporter, start)
     if os.environ.get("RANK", "0") != "0":
         return  # torchrun starts this several times; one of them tells the result
     progress, specification = result.progress, result.specification
@@ -78,3 +81,10 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 
 def _last(history: list[dict[str, float]]) -> str:
     return f"{history[-1]['loss']:.3f}" if history else "unknown"
+
+
+def _start(given: str | None) -> Path | None:
+    """The folder of the backbone to start with, which may be given by its name among the installed ones."""
+    from fseft.backbones.library import find_backbone
+
+    return None if given is None else Path(given) if Path(given).is_dir() else find_backbone(given)

@@ -137,12 +137,12 @@ def read_prior(name: str, entry: Parameters) -> SizePrior:
     """A size prior that replaces the model's: edited, or a preset that was asked for.
 
     Raises:
-        InputError: "prior-invalid" when the range is empty or negative, "preset-missing".
+        InputError: "prior-invalid" when the range is empty, negative or nothing but 0, "preset-missing".
     """
     if entry.flag("preset"):
         return require_preset(name).as_prior()
     low, high = entry.number("low_ml"), entry.number("high_ml")
-    if not 0 <= low <= high:
+    if not 0 <= low <= high or high == 0:
         raise InputError(
             "prior-invalid", f"The range {low}..{high} ml of {name!r} is not one.", "Give a lower and a higher volume."
         )

@@ -54,15 +54,15 @@ def run_pretraining(
     use_threads()
     with join_processes(compute) as processes:
         grid = settings.network.specification(())
+        initial = load_backbone(start_from) if start_from else None  # what is wrong with it is told before the work
         if processes.leads:
-            _refuse_a_folder_in_use(output)  # before the work, which may go below it
+            _refuse_a_folder_in_use(output)  # the work may go below it
             if resume and not has_checkpoint(output / CHECKPOINT_FOLDER):
                 reporter.log(f"{output.name!r} holds no run to go on with: a new one starts.", "warning")
             workers = max(1, usable_cores() - 1) if settings.workers is None else settings.workers
             prepare(sources, grid, work, workers, reporter)
         processes.wait()
         pool = prepare(sources, grid, work)
-        initial = load_backbone(start_from) if start_from else None
         heard = reporter if processes.leads else SILENT
         trainer = Trainer(pool, settings, compute, processes, output, resume, heard, initial)
         result = trainer.run()

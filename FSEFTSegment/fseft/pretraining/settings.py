@@ -56,7 +56,7 @@ _RULES: dict[str, Rule] = {
     ),
     **dict.fromkeys(("learning_rate", "clip", "checkpoint_minutes"), _MORE_THAN_NONE),
     "workers": Number(0, whole=True, optional=True),
-    "minutes": Number(0, optional=True),
+    "minutes": Number(0, above=True, optional=True),
     "steps": Number(1, whole=True, optional=True),
 }  # fmt: skip
 

@@ -51,11 +51,13 @@ def notes_of(size: StructureVolume, prior: SizePrior | None) -> list[str]:
     notes = []
     if size.cut_by_border:
         notes.append("cut by the scan's border")
+        if prior is not None and not prior.volumes_ml and 0 < size.volume_ml < prior.low_ml:
+            notes.append(f"smaller than expected (at least {prior.low_ml:.1f} ml), as it may be where it is cut")
     if prior is not None and size.voxels and not flags_of(size, prior):
         if size.volume_ml > prior.high_ml:
             notes.append(f"above the annotated cases' range (up to {prior.high_ml:.1f} ml), not unusually")
         elif size.volume_ml < prior.low_ml and not size.cut_by_border:
             notes.append(f"below the annotated cases' range (from {prior.low_ml:.1f} ml), not unusually")
     if size.pieces > 1:
-        notes.append(f"in {size.pieces} separate pieces")
+        notes.append(f"in {size.pieces} separate pieces, up to {size.apart_mm:.0f} mm apart")
     return notes

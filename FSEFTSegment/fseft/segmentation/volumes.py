@@ -10,6 +10,10 @@ from scipy import ndimage
 
 from fseft.scan.geometry import Geometry
 
+#: The share of a structure's voxels that a piece needs to count as the structure itself.
+CONSIDERABLE = 0.1
+_COUNTED = 0.01
+
 
 @dataclass(frozen=True)
 class StructureVolume:
@@ -18,9 +22,11 @@ class StructureVolume:
     Attributes:
         voxels: count.
         volume_ml: voxels times voxel volume, exact to the voxel.
-        cut_by_border: touches the first or last voxel of an axis of the scan.
+        cut_by_border: a considerable piece of it (:data:`CONSIDERABLE`) touches the first or last voxel of an axis of
+            the scan; a stray fragment there does not make a whole organ a cut one.
         pieces: connected components of at least 1 % of the structure's voxels.
         box: (z, y, x) bounds, start and stop, or None when empty.
+        apart_mm: the largest distance between the middles of the largest piece and of another one.
     """
 
     voxels: int
@@ -28,6 +34,7 @@ class StructureVolume:
     cut_by_border: bool
     pieces: int
     box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None
+    apart_mm: float = 0.0
 
     @property
     def centre(self) -> tuple[float, float, float] | None:
@@ -58,9 +65,30 @@ def _measure_one(
     mask = labels[box] == value
     voxels = int(mask.sum())
     bounds = tuple((int(s.start), int(s.stop)) for s in box)
-    cut = any(low == 0 or high == size for (low, high), size in zip(bounds, labels.shape, strict=True))
     pieces, count = ndimage.label(mask, structure=np.ones((3, 3, 3), dtype=bool))
-    if count > 1:
-        sizes = np.bincount(pieces.ravel())[1:]
-        count = int((sizes >= max(2, 0.01 * voxels)).sum())
-    return StructureVolume(voxels, voxels * geometry.voxel_volume_ml, cut, max(1, count), bounds)  # type: ignore[arg-type]
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    considerable = sizes >= CONSIDERABLE * voxels
+    cut = any(
+        bool(considerable[pieces.take(end, axis=axis)].any())
+        for axis in range(3)
+        for end, outermost in ((0, 0), (-1, labels.shape[axis]))
+        if bounds[axis][end] == outermost
+    )
+    counted = np.flatnonzero(sizes >= max(2, _COUNTED * voxels)) if count > 1 else np.array([1])
+    apart = _apart_mm(pieces, counted, int(sizes.argmax()), geometry)
+    return StructureVolume(
+        voxels, voxels * geometry.voxel_volume_ml, cut, max(1, len(counted)), bounds, apart  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _apart_mm(pieces: np.ndarray, counted: np.ndarray, largest: int, geometry: Geometry) -> float:
+    """How far the middle of any counted piece is from that of the largest one."""
+    if len(counted) < 2:
+        return 0.0
+    boxes = ndimage.find_objects(pieces)
+    spacing = np.asarray(geometry.spacing)[::-1]  # z, y, x as the boxes are
+    middles = {
+        int(n): np.array([(s.start + s.stop - 1) / 2 for s in boxes[n - 1]]) * spacing for n in {*counted, largest}
+    }
+    return float(max(np.linalg.norm(middle - middles[largest]) for middle in middles.values()))

@@ -280,7 +280,7 @@ def as_text(report: dict[str, Any]) -> str:
     cpu, memory = report["processor"], report["memory"]
     fast = [name for name, there in (("AVX512", cpu["avx512"]), ("AMX", cpu["amx"])) if there]
     fast += ["bfloat16"] if cpu["bfloat16"] else []
-    extras = f", {', '.join(fast)}" if fast else ""
+    extras = "".join(f", {name}" for name in fast if name != cpu["vectors"])
     lines = [
         f"FSEFT {report['fseft']}, Python {report['versions']['python']}, {report['system']}",
         "packages   " + ", ".join(f"{k} {v or 'missing'}" for k, v in report["versions"].items() if k != "python"),

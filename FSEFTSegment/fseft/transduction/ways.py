@@ -12,6 +12,11 @@ from fseft.location.support import AtlasCase
 MODES = ("off", "default", "location", "paper")
 
 
+_SUPPORT_HINT = (
+    "Give the support set (on the command line: --support FOLDER), or refine with 'default', which does not need it."
+)
+
+
 @dataclass(frozen=True)
 class Refining:
     """Settings of refinement.
@@ -36,13 +41,13 @@ class Refining:
             raise InputError(
                 "refinement-needs-support",
                 "The published refinement trains on the annotated scans again, and none are given.",
-                "Give the support set, or refine with 'default', which does not need it.",
+                _SUPPORT_HINT,
             )
         if self.mode == "location" and not self.atlas:
             raise InputError(
                 "refinement-needs-support",
                 "Refinement by location carries annotated scans into the new one, and none are given.",
-                "Give the support set, or refine with 'default', which does not need it.",
+                _SUPPORT_HINT,
             )
 
 

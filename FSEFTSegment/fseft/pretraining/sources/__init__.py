@@ -39,6 +39,9 @@ def parse_source(text: str) -> Source:
     if not separator or kind not in _KINDS or not place:
         raise InputError("pretraining-source-invalid", f"{text!r} is no source of scans.", _HINT)
     options = dict(part.split("=", 1) for part in parts)
+    for value in options.values():
+        if unknown := re.search(r",(\w+)=", value):
+            raise InputError("pretraining-source-invalid", f"A source has no option {unknown[1]!r}.", _HINT)
     source = _KINDS[kind](place, options)
     if options:
         raise InputError("pretraining-source-invalid", f"A {kind} source has no option {next(iter(options))!r}.", _HINT)
