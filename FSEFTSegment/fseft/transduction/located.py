@@ -30,7 +30,7 @@ from fseft.segmentation.scoring import Box, score_blocks
 from fseft.segmentation.volumes import StructureVolume
 from fseft.structures import Structure
 from fseft.transduction.plan import Outcome
-from fseft.transduction.say import Lead, is_unrecognised, say_of
+from fseft.transduction.say import UNRECOGNISED_SHARE, Lead, say_of
 
 #: The average that a voxel needs however small the structure is.
 LEAST_AVERAGE = 0.2
@@ -134,10 +134,10 @@ def _place(
     network = network_box(features, box, max(strides))
     probabilities = np.zeros([e - b for b, e in network], dtype=np.float16)
     assert carried.share is not None
-    recognised = int(np.count_nonzero((labels[carried.box] == position + 1) & (carried.share > 0)))
-    unrecognised = is_unrecognised(recognised, carried.expected_voxels)
-    say = say_of(carried.votes, lead, unrecognised)
-    return _Placed(position, carried, say, unrecognised, box, network, probabilities)
+    found = int(np.count_nonzero((labels[carried.box] == position + 1) & (carried.share > 0)))
+    recognised = found / max(carried.expected_voxels, 1e-9)
+    say = say_of(carried.votes, lead, recognised)
+    return _Placed(position, carried, say, recognised < UNRECOGNISED_SHARE, box, network, probabilities)
 
 
 def network_box(features: FeatureVolume, box: ScanBox, stride: int) -> Box:

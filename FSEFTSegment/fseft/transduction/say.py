@@ -26,6 +26,9 @@ MOST = 1.5
 UNRECOGNISED_SHARE = 0.1
 #: The say of the carried annotations then, at least.
 UNRECOGNISED_SAY = 0.8
+#: From this part of the carried volume on a structure is recognised, and the say the usual one; between the two parts
+#: it goes from one to the other, since a tenth more or less must not decide.
+RECOGNISED_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,19 @@ def leads_of(validation: Mapping[str, Any], method: str) -> dict[str, Lead]:
     return leads
 
 
-def is_unrecognised(found_voxels: float, carried_voxels: float) -> bool:
-    """Whether the adapter found hardly anything of a structure where the annotated scans show it in this one."""
-    return found_voxels < UNRECOGNISED_SHARE * carried_voxels
-
-
-def say_of(votes: int, lead: Lead | None = None, unrecognised: bool = False) -> float:
+def say_of(votes: int, lead: Lead | None = None, recognised: float = 1.0) -> float:
     """The carried annotations' share in the average, 0..1; the adapter has the rest.
 
     Args:
         votes: cases that carry the structure into this scan, at least one.
         lead: what leave-one-out tells; without it the say follows from the votes alone.
-        unrecognised: see :func:`is_unrecognised`.
+        recognised: volume that the adapter found where the annotated scans show the structure, as part of the volume
+            that they carry.
     """
     odds = votes / CASES_LIKE_ADAPTER
     if lead is not None:
         change = SLOPE * max(0.0, lead.dice - USUAL_LEAD) * lead.cases / (lead.cases + SHRINKAGE)
         odds *= math.exp(MOST * math.tanh(change / MOST))
     say = odds / (1.0 + odds)
-    return max(say, UNRECOGNISED_SAY) if unrecognised else say
+    missing = (RECOGNISED_SHARE - recognised) / (RECOGNISED_SHARE - UNRECOGNISED_SHARE)
+    return say + min(1.0, max(0.0, missing)) * max(0.0, UNRECOGNISED_SAY - say)
