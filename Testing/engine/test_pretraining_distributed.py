@@ -30,6 +30,9 @@ def test_a_gpu_makes_its_crops_itself_unless_told_otherwise() -> None:
     ]
     assert gpu.crop_workers(3) == 3
     assert gpu.crop_device(3).type == "cpu"
+    apple = Processes(0, 1, torch.device("mps"))
+    assert apple.crop_workers(None) >= 1
+    assert apple.crop_device(0).type == "cpu"
 
 
 def command(folder: Path, name: str, batch: int) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fseft.compute import Compute
+from fseft.compute import Compute, usable_cores
 
 _TIMEOUT = datetime.timedelta(hours=6)  # the first process prepares the cases while the others wait
 
@@ -63,16 +63,21 @@ class Processes:
         """How many processes make crops for this one.
 
         Args:
-            asked: as many; None is one where the CPU computes, which needs the cores more, and none where a GPU does,
-                which makes its crops itself.
+            asked: as many; None is one where the CPU computes, which needs the cores more, none where CUDA does, which
+                makes its crops itself, and the spare cores beside other devices.
         """
         if asked is not None:
             return asked
-        return 1 if self.device.type == "cpu" else 0
+        if self.device.type in ("cpu", "cuda"):
+            return int(self.device.type == "cpu")
+        return max(1, usable_cores() - 1)
 
     def crop_device(self, workers: int) -> torch.device:
-        """Where crops are made: by worker processes on the CPU, without any on this process's device."""
-        return torch.device("cpu") if workers else self.device
+        """Where crops are made: by worker processes on the CPU, without any on this process's device if it is CUDA.
+
+        Apple's MPS lacks operations that crops need in some versions of torch.
+        """
+        return self.device if workers == 0 and self.device.type == "cuda" else torch.device("cpu")
 
     def wait(self) -> None:
         """Until every process is here."""
