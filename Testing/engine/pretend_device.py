@@ -1,8 +1,8 @@
 """A second device where there is none: tensors that say they are on ``cuda`` and refuse to be mixed with the CPU's.
 
 Every operation is computed by the CPU. What a GPU would refuse is refused: operands of two devices, numpy arrays of
-its tensors, generators of the CPU. It tells whether code keeps its tensors together, not how fast it is nor whether
-a kernel is right.
+its tensors. It tells whether code keeps its tensors together, not how fast it is nor whether a kernel is right; random
+numbers are the CPU's.
 """
 
 from __future__ import annotations

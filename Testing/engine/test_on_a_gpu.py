@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from fseft.jobs.job import Job
 from fseft.jobs.kinds import run_job
 from fseft.reporting import SILENT
@@ -57,6 +58,22 @@ class OnDevice:
         parameters["scans"][0]["output"] = str(output)
         self.run("segment", {**parameters, "model": str(self.model), **more})
         return sitk.GetArrayFromImage(sitk.ReadImage(output))
+
+
+def test_the_pretended_device_refuses_what_a_gpu_would() -> None:
+    here = torch.arange(6.0).reshape(2, 3)
+    with pretended_device() as device:
+        there = here.to(device)
+        assert there.device == PRETENDED
+        assert float((there * 2 + 1).sum()) == 36.0
+        assert torch.equal(there[[1, 0]].cpu(), here[[1, 0]])
+        with pytest.raises(RuntimeError, match="same device"):
+            _ = there + here
+        with pytest.raises(RuntimeError, match="same device"):
+            torch.cat([there, here])
+        with pytest.raises(TypeError, match="numpy"):
+            there.numpy()
+    assert type(torch.zeros(1) + 1) is torch.Tensor
 
 
 def test_adapting_validating_suggesting_and_segmenting(workplace: Workplace) -> None:
