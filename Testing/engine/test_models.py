@@ -107,6 +107,29 @@ def test_library_lists_exports_imports_and_removes(tmp_path: Path) -> None:
     assert not (tmp_path / "three.zip").exists()
 
 
+def test_an_export_takes_no_other_files_place(tmp_path: Path) -> None:
+    save_model(make_model(), library.library_folder() / "one")
+    for name, code in (
+        ("scan.nii.gz", "output-ending"),
+        ("notes.zip", "output-not-a-result"),
+        ("other.zip", "output-not-a-result"),
+        ("nowhere/one.zip", "output-folder-missing"),
+    ):
+        path = tmp_path / name
+        if path.parent.is_dir():
+            path.write_bytes(b"somebody's")
+        if name == "other.zip":
+            with zipfile.ZipFile(path, "w") as bundle:
+                bundle.writestr("thesis.txt", "all of it")
+        before = path.read_bytes() if path.is_file() else None
+        with pytest.raises(FseftError) as caught:
+            library.export_model("one", path)
+        assert caught.value.code == code, name
+        assert (path.read_bytes() if path.is_file() else None) == before
+    for _ in range(2):  # an earlier export may be replaced
+        library.export_model("one", tmp_path / "one.zip")
+
+
 def test_hostile_archives_write_nothing_outside(tmp_path: Path) -> None:
     save_model(make_model("one"), tmp_path / "m")
     hostile = tmp_path / "hostile.zip"

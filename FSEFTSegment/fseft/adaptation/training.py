@@ -71,7 +71,8 @@ def train_adapter(
     epochs = settings.epochs
     if settings.steps is not None:
         epochs = min(epochs, max(1, math.ceil(settings.steps / len(cases))))
-    curve = TrainingCurve(structure_loss={name: [] for name in names})
+    limit = "steps" if epochs < settings.epochs else "epochs"
+    curve = TrainingCurve(structure_loss={name: [] for name in names}, stopped=limit)
     for epoch in range(epochs):
         optimiser.learning_rate = learning_rate * _learning_rate_factor(epoch, epochs, settings)
         losses, per_structure = [], []

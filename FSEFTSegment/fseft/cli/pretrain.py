@@ -75,7 +75,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
     if os.environ.get("RANK", "0") != "0":
         return  # torchrun starts this several times; one of them tells the result
     progress, specification = result.progress, result.specification
-    print(f"Backbone {specification.id!r}, {len(specification.classes)} classes, is in {options.output}")
+    count = len(specification.classes)
+    print(f"Backbone {specification.id!r}, {count} class{'es' if count > 1 else ''}, is in {options.output}")
     print(f"{progress.step} steps in {progress.seconds / 60:.1f} min, loss {_last(progress.history)}")
 
 

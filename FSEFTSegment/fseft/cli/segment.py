@@ -40,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--refine",
         choices=["off", "default", "location", "paper"],
         default="off",
-        help="'default' brings volumes that leave their expected range back into it; 'location' carries the annotated "
-        "scans of --support into the new one, about 10 s each; 'paper' is the published way, slow",
+        help="'default' brings volumes that leave their expected range back towards it; 'location' carries the "
+        "annotated scans of --support into the new one, about 10 s each; 'paper' is the published way, slow, and needs "
+        "--support too",
     )
     parser.add_argument(
         "--support", type=Path, help="annotated scans for --refine: a folder or CSV as 'fseft adapt' takes them"

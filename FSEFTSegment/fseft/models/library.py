@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fseft.errors import ModelError, ResourceError
+from fseft.errors import InputError, ModelError, ResourceError
 from fseft.files import home, recover_folder, recover_folders, replace_folder, replace_whole, scratch_folder
 from fseft.models.description import (
     MAX_DESCRIPTION_BYTES,
@@ -81,10 +81,16 @@ def find_model(name_or_path: str) -> Path:
 def export_model(name_or_path: str, archive: Path) -> None:
     """Zip a verified model, without its earlier versions.
 
+    Args:
+        name_or_path: of the model.
+        archive: to be written; its name ends in ``.zip``, its folder is there, and only an earlier export is replaced.
+
     Raises:
         ModelError: when the model is missing or damaged.
+        InputError: "output-ending", "output-not-a-result", "output-folder-missing".
     """
     folder = find_model(name_or_path)
+    _check_archive(archive)
     check_weights(folder, read_description(folder))
     with replace_whole(archive) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as bundle:
         for name in (MODEL_FILE, WEIGHTS_FILE):
@@ -146,6 +152,35 @@ def remove_model(name: str) -> None:
             f"The model {name!r} could not be removed: {problem.strerror or problem}.",
             "Close what uses it, or check that you may write to the library's folder.",
         ) from problem
+
+
+def _check_archive(archive: Path) -> None:
+    if archive.suffix.lower() != ".zip":
+        raise InputError(
+            "output-ending",
+            f"A model would be exported to {archive.name!r}, which is not the name of a zip file.",
+            "Give it a name that ends in .zip.",
+        )
+    if not archive.absolute().parent.is_dir():
+        raise InputError(
+            "output-folder-missing",
+            f"There is no folder {str(archive.parent)!r} to export to.",
+            "Make it first, or correct the path.",
+        )
+    if archive.exists() and not _is_export(archive):
+        raise InputError(
+            "output-not-a-result",
+            f"{archive} is no earlier export of a model.",
+            "Choose another name, or move that file away yourself.",
+        )
+
+
+def _is_export(archive: Path) -> bool:
+    try:
+        with zipfile.ZipFile(archive) as bundle:
+            return sorted(bundle.namelist()) == sorted((MODEL_FILE, WEIGHTS_FILE))
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -136,13 +136,21 @@ def _priors(description: Mapping[str, Any]) -> Section | None:
     return Section("Expected volumes", texts, [Table(("structure", "mean ml", "low ml", "high ml", "from"), rows)])
 
 
+_STOPPED = {
+    "epochs": "as many as were asked for",
+    "steps": "as many steps as were asked for",
+    "plateau": "the loss no longer improved",
+}
+
+
 def _training(description: Mapping[str, Any]) -> Section | None:
     record = description.get("training") or {}
     loss: Sequence[float] = record.get("loss") or []
     curves: Mapping[str, Sequence[float | None]] = record.get("structure_dice_loss") or {}
     if not loss and not curves:
         return None
-    texts = [f"Training stopped after {len(loss)} epochs ({record.get('stopped', 'unknown')})."]
+    why = _STOPPED.get(str(record.get("stopped")))
+    texts = [f"Training ended after {len(loss)} epochs" + (f": {why}." if why else ".")]
     if record.get("seconds") is not None:
         texts.append(f"It took {format_value(float(record['seconds']))} s.")
     pictures = []

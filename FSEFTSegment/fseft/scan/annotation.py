@@ -202,7 +202,8 @@ def _labels_by_value(
         raise AnnotationError(
             "annotation-unknown-label",
             f"{what} holds the label {unknown[0]}, which no structure has (they are {listed}).",
-            "Add the missing structure, or correct the values.",
+            "Add the missing structure, correct the values, or name the structures that count (on the command line "
+            "--structure, for each): others are background then.",
         )
     return labels, tuple(structures)
 

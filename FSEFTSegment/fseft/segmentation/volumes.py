@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from fseft.scan.geometry import Geometry
 
@@ -26,7 +27,7 @@ class StructureVolume:
             the scan; a stray fragment there does not make a whole organ a cut one.
         pieces: connected components of at least 1 % of the structure's voxels.
         box: (z, y, x) bounds, start and stop, or None when empty.
-        apart_mm: the largest distance between the middles of the largest piece and of another one.
+        apart_mm: how far the farthest of the other pieces lies from the largest one, surface to surface.
     """
 
     voxels: int
@@ -83,12 +84,15 @@ def _measure_one(
 
 
 def _apart_mm(pieces: np.ndarray, counted: np.ndarray, largest: int, geometry: Geometry) -> float:
-    """How far the middle of any counted piece is from that of the largest one."""
-    if len(counted) < 2:
+    """The gap between the largest piece and the farthest of the other counted ones; 0 for a single piece."""
+    others = [int(piece) for piece in counted if piece != largest]
+    if not others:
         return 0.0
-    boxes = ndimage.find_objects(pieces)
-    spacing = np.asarray(geometry.spacing)[::-1]  # z, y, x as the boxes are
-    middles = {
-        int(n): np.array([(s.start + s.stop - 1) / 2 for s in boxes[n - 1]]) * spacing for n in {*counted, largest}
-    }
-    return float(max(np.linalg.norm(middle - middles[largest]) for middle in middles.values()))
+    spacing = np.asarray(geometry.spacing)[::-1]  # z, y, x as the pieces are
+    surfaces = {piece: np.argwhere(_surface(pieces == piece)) * spacing for piece in (largest, *others)}
+    tree = cKDTree(surfaces[largest])
+    return float(max(tree.query(surfaces[piece])[0].min() for piece in others))
+
+
+def _surface(mask: np.ndarray) -> np.ndarray:
+    return mask & ~ndimage.binary_erosion(mask)
