@@ -183,7 +183,7 @@ def test_a_model_without_records_still_has_a_page(tmp_path: Path) -> None:
     assert "Expected volumes" not in found.text
     unchecked = {**MODEL, "validation": {}}
     text = read(write_adapt_report(tmp_path / "m.html", unchecked).read_text(encoding="utf-8")).text
-    assert "<b>stomach</b> has the lowest Dice on its own training scans" in text
+    assert "<b>stomach</b> has the lowest Dice on training crops" in text
 
 
 def test_pages_say_that_pictures_need_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

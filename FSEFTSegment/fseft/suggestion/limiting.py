@@ -28,11 +28,13 @@ def limiting_structure(description: Mapping[str, Any]) -> dict[str, Any] | None:
     where = (
         "on held-out annotations"
         if measure == "validation"
-        else "on crops that it was trained with, which says little,"
+        else "on training crops"
     )
     why = f"{name} has the lowest Dice {where} ({scores[name]:.2f}): annotate scans and slices that show it well."
     if len(scores) == 1:
         why = f"{name} is the only structure; its Dice {where} is {scores[name]:.2f}."
+    if measure == "training":
+        why += " That says little: validate the model to know."
     return {"name": name, "dice": round(scores[name], 4), "measure": measure, "why": why}
 
 
