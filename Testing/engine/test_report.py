@@ -152,7 +152,8 @@ def test_a_models_page_tells_how_good_it_is_and_how_it_learnt(tmp_path: Path) ->
     for said in (
         "Adapted model organs", "Good for the liver.", "The stomach limits the model.", "0.912 ± 0.010",
         "0.700 ± 0.020",
-        "Dice, spatial-adapter (chosen)", "42.5", "1050", "the loss no longer improved", "0.0001", "9.9.9", "c" * 64, "<b>stomach</b>",
+        "Dice, spatial-adapter (chosen)", "42.5", "1050",
+            "the loss no longer improved", "0.0001", "9.9.9", "c" * 64, "<b>stomach</b>",
         "2024-05-06 07:08:09 UTC", "A mean is over the structures that the method could be scored on",
         "No annotated scan shows these whole: <b>stomach</b>.", "atlas", "0.706",
     ):  # fmt: skip
