@@ -25,11 +25,7 @@ def limiting_structure(description: Mapping[str, Any]) -> dict[str, Any] | None:
     if not scores:
         return None
     name = min(scores, key=lambda key: scores[key])
-    where = (
-        "on held-out annotations"
-        if measure == "validation"
-        else "on training crops"
-    )
+    where = "on held-out annotations" if measure == "validation" else "on training crops"
     why = f"{name} has the lowest Dice {where} ({scores[name]:.2f}): annotate scans and slices that show it well."
     if len(scores) == 1:
         why = f"{name} is the only structure; its Dice {where} is {scores[name]:.2f}."
