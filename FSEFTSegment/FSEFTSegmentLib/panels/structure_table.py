@@ -46,8 +46,9 @@ class StructureTable:
         ui.removeStructureButton.clicked.connect(guarded(self._remove))
         self._terms: TermsDialog | None = None
         self.menu = qt.QMenu(ui.addStructureButton)
-        self.presets_menu: Any = None
-        self._submenus: list[Any] = []
+        # Made once: a submenu that its menu made would stay, hidden, at every filling, with all that its actions hold.
+        self.presets_menu = qt.QMenu(_("Standard structure"), self.menu)
+        self.sources_menu = qt.QMenu(_("From a segmentation"), self.menu)
         self.menu.aboutToShow.connect(lambda *_: self.fill_menu())
         ui.addStructureButton.setMenu(self.menu)
         self.refresh()
@@ -56,23 +57,21 @@ class StructureTable:
         """Make the menu anew: what can be added depends on the scene."""
         menu = self.menu
         menu.clear()
-        for submenu in self._submenus:
-            submenu.deleteLater()  # clearing takes it out of the menu and leaves it, with all that its actions hold
+        self.presets_menu.clear()
+        self.sources_menu.clear()
         menu.addAction(_("New…")).triggered.connect(guarded(self._add_new))
         taken = {structure.canonical for structure in self.session.state.structures}
-        presets = self.presets_menu = menu.addMenu(_("Standard structure"))
-        self._submenus = [presets]
+        menu.addMenu(self.presets_menu)
         for name in preset_names():
             if name not in taken:
-                action = presets.addAction(name)
+                action = self.presets_menu.addAction(name)
                 action.triggered.connect(guarded(lambda n=name: self.session.support.add_structure(n)))
         nodes = [n for n in nodes_of_class(self.session.scene, "vtkMRMLSegmentationNode") if list_segments(n)]
         if nodes:
-            sources = menu.addMenu(_("From a segmentation"))
+            menu.addMenu(self.sources_menu)
             for node in nodes:
-                action = sources.addAction(node.GetName())
+                action = self.sources_menu.addAction(node.GetName())
                 action.triggered.connect(guarded(partial(self._add_structures_of, node.GetID())))
-            self._submenus.append(sources)
 
     def _add_structures_of(self, identifier: str) -> None:
         # By identifier: an action lives until the menu is made anew, and would keep the node alive for so long.
