@@ -114,18 +114,17 @@ def heads(source: FeatureSource, options: argparse.Namespace) -> Task:
     pool, _ = load_pool(source, structures, options.pool)
     whole = [Query(*pair) for pair in everyone[options.pool :]]
     scenes = {"whole": whole, "cut": [cut(query) for query in whole]}
-    found = [(seed, k) for seed in options.seeds for k in options.shots]
-    return Task(structures, [(k, seed, next(iter(supports(pool, k, [seed])))[1], scenes) for seed, k in found])
+    chosen = [(k, seed, cases, scenes) for k in options.shots for seed, cases in supports(pool, k, options.seeds)]
+    return Task(structures, chosen)
 
 
 def torsos(source: FeatureSource, options: argparse.Namespace) -> Task:
     """One of two patients learnt from, the other and a slab refined."""
     task = other_bodies.torso(source, options)
-    whole, slab = (slice(0, 1), slice(1, 2))
     sets = []
     for k, seed, support, cases in task.sets:
         queries = [Query(case.scan, case.annotation) for case in cases]
-        sets.append((k, seed, support, {"whole": queries[whole], "slab": queries[slab]}))
+        sets.append((k, seed, support, {"whole": queries[:1], "slab": queries[1:]}))
     return Task(task.structures, sets)
 
 
