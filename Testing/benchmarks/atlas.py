@@ -3,7 +3,8 @@
     python Testing/benchmarks/atlas.py --shots 1 3 --seeds 0 1 2 --queries 8 --output benchmark-output
 
 Dice and surface Dice on the native grid, to be laid beside the tables of ``few_shot.py``. Registrations are made anew
-unless ``--keep`` allows those that are cached, so that the seconds mean something.
+unless ``--keep`` allows those that are cached, so that the seconds mean something. With ``--demons`` the deformation is
+that of SimpleITK, which is what can be had without this project.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from demons import use_demons
 from few_shot_pool import (  # puts the engine on the path
     all_structures,
     benchmark_parser,
@@ -91,8 +93,12 @@ def main() -> None:
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 3, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--keep", action="store_true", help="use and fill the cache of registrations")
+    parser.add_argument("--demons", action="store_true", help="deform by SimpleITK's demons")
     options = parser.parse_args()
     require_pool()
+    if options.demons:
+        use_demons()
+        options.keep = False
     print("\n" + write_scores("atlas", run(options), options.output))
 
 

@@ -1,28 +1,41 @@
-"""From an affine to a smooth deformation: diffeomorphic demons on the voxels that both scans show."""
+"""From an affine to a smooth deformation: grey values and their surroundings, matched by gradient descent.
+
+As in M. P. Heinrich et al. (Adam on a grid of control points, descriptors of self-similarity): a displacement is sought
+for every control point, so that the support scan looks like the query at randomly drawn voxels and neighbours move
+alike. Against diffeomorphic demons on grey values, which stood here before, annotations carried between 24 pairs of
+patients agree by 0.04 to 0.07 Dice better, see docs/benchmarks.md.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
 
 from fseft.compute import use_threads
-from fseft.errors import Cancelled
 from fseft.location.affine import Affine, correlation
-from fseft.location.coarse import WORLD_AXES, CoarseScan, coarser
+from fseft.location.coarse import CoarseScan
+from fseft.location.self_similarity import self_similarity
+from fseft.location.shared_grid import SharedGrid, share_grid
 from fseft.reporting import SILENT, Reporter
 from fseft.scan.geometry import Geometry
 
-#: (block of voxels per axis, iterations): at twice the coarse spacing, then at it.
-LEVELS = ((2, 80), (1, 25))
-#: Standard deviation in voxels of the Gaussian that smooths the whole field after every iteration.
-FIELD_SIGMA = 1.5
-#: The same for each update.
-UPDATE_SIGMA = 0.5
-#: Coarse voxels around what both scans show.
-MARGIN = 4
+#: (coarse voxels between control points, iterations), coarsest first.
+LEVELS = ((8, 30), (4, 30), (2, 40))
+#: Voxels drawn in each iteration: with 20 000 nothing changes but the time.
+SAMPLES = 8000
+#: Weight of the twelve descriptors beside the grey value. Twice as much costs 0.006 Dice, none 0.03.
+DESCRIPTOR_WEIGHT = 0.3
+#: Weight of the mean squared gradient of the displacement; half and twice as much are as good.
+STIFFNESS = 0.4
+#: Step of Adam in coarse voxels, falling to a tenth along half a cosine.
+STEP = 0.5
+#: A displacement is an average over control points: boxes of three, so often.
+SMOOTHINGS = 2
 
 
 @dataclass(frozen=True)
@@ -45,125 +58,98 @@ class Deformation:
 def register_deformable(
     query: CoarseScan, support: CoarseScan, affine: Affine, reporter: Reporter = SILENT, detail: str = ""
 ) -> Deformation:
-    """Refine an affine (T. Vercauteren et al., NeuroImage 45, 2009, as ITK implements it).
+    """Refine an affine.
 
-    The support scan is brought to the query's grid first. Where only one of both shows anything, the other gets the
-    same values: there is no difference to explain, and no force. The result does not depend on the number of threads:
-    every voxel's update is its own. Filters inside the library's own use all cores, whatever number is asked for.
+    Only voxels that both scans show are compared, and where only one of both shows anything, the other gets the same
+    values. The same scans give the same result, whatever the number of threads.
+
+    Args:
+        query, support: at the same coarse spacing.
+        affine: query to support.
+        reporter: hears phase "registration" and is asked at every iteration whether to stop.
+        detail: said with the progress.
 
     Raises:
         Cancelled: within an iteration of the user's wish.
     """
-    fixed_scan, moved, both = _bring(query, support, affine)
-    field: sitk.Image | None = None
-    done, total = 0, sum(count * (2 // block) ** 3 for block, count in LEVELS)
-    for block, count in LEVELS:
-        level = coarser(fixed_scan, block)
-        fixed = level.geometry.image_of(level.values)
-        moving = level.geometry.image_of(coarser(replace(fixed_scan, values=moved), block).values)
-        weight = (2 // block) ** 3
-        field = _demons(fixed, moving, field, count, reporter, (done, total, weight, detail))
-        done += count * weight
-    assert field is not None
-    reporter.progress("registration", total, total, detail)
-    array = sitk.GetArrayFromImage(field).astype(np.float32)
-    alike = _final_correlation(fixed_scan, moved, both, field)
-    return Deformation(array, fixed_scan.geometry, alike, _folded(field, both))
+    use_threads()
+    shared = share_grid(query, support, affine)
+    displacement = np.zeros((3, *shared.fixed.shape), dtype=np.float32)
+    if shared.both.any():
+        # The caller may have switched gradients off for its own networks.
+        with torch.inference_mode(False), torch.enable_grad():
+            displacement = _match(shared, reporter, detail).numpy()
+    spacing = shared.geometry.spacing[0]
+    field = np.ascontiguousarray(displacement[::-1].transpose(1, 2, 3, 0)) * np.float32(spacing)
+    image = sitk.GetImageFromArray(field.astype(np.float64), isVector=True)
+    image.SetSpacing(shared.geometry.spacing)
+    image.SetOrigin(shared.geometry.origin)
+    return Deformation(field, shared.geometry, _final_correlation(shared, image), _folded(image, shared.both))
 
 
-def _bring(query: CoarseScan, support: CoarseScan, affine: Affine) -> tuple[CoarseScan, np.ndarray, np.ndarray]:
-    """Both scans on a grid around what they share.
-
-    Returns:
-        The query with the support's values where it shows nothing itself, the support with the query's values where
-        *it* shows nothing, and a mask of the body voxels that both show.
-    """
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix([float(v) for v in affine.matrix.ravel()])
-    transform.SetTranslation([float(v) for v in affine.offset])
-    shown = support.geometry.image_of(support.inside.astype(np.uint8))
-
-    def support_shows(grid: Geometry) -> np.ndarray:
-        reference = grid.image_of(np.zeros(grid.array_shape, dtype=np.uint8))
-        return sitk.GetArrayFromImage(sitk.Resample(shown, reference, transform, sitk.sitkNearestNeighbor, 0)) > 0
-
-    around = _around(query, support_shows(query.geometry) & query.body)
-    reference = around.geometry.image_of(around.values)
-    values = sitk.Resample(support.geometry.image_of(support.values), reference, transform, sitk.sitkLinear, 0.0)
-    there = support_shows(around.geometry)
-    moved = np.where(there, sitk.GetArrayFromImage(values), around.values).astype(np.float32)
-    fixed = np.where(around.inside, around.values, moved)
-    everywhere = np.ones_like(around.inside)
-    return CoarseScan(fixed, everywhere, around.body, around.geometry), moved, there & around.inside & around.body
-
-
-def _around(scan: CoarseScan, region: np.ndarray) -> CoarseScan:
-    """The part of a scan around a region, :data:`MARGIN` voxels more on every side, beyond the scan if need be."""
-    spots = np.argwhere(region) if region.any() else np.argwhere(np.ones_like(region))
-    low, high = spots.min(axis=0) - MARGIN, spots.max(axis=0) + MARGIN + 1
-    before = np.maximum(0, -low)
-    after = np.maximum(0, high - np.asarray(region.shape))
-    box = tuple(slice(int(a + b), int(z + b)) for a, z, b in zip(low, high, before, strict=True))
-    widths = [(int(b), int(a)) for b, a in zip(before, after, strict=True)]
-    values, inside, body = (np.pad(array, widths)[box] for array in (scan.values, scan.inside, scan.body))
-    origin = np.asarray(scan.geometry.origin) + low[::-1] * scan.spacing_mm
-    nz, ny, nx = values.shape
-    place = (float(origin[0]), float(origin[1]), float(origin[2]))
-    return CoarseScan(values, inside, body, Geometry((nx, ny, nz), scan.geometry.spacing, place, WORLD_AXES))
-
-
-def _demons(
-    fixed: sitk.Image,
-    moving: sitk.Image,
-    field: sitk.Image | None,
-    iterations: int,
-    reporter: Reporter,
-    place: tuple[int, int, int, str],
-) -> sitk.Image:
-    demons = sitk.DiffeomorphicDemonsRegistrationFilter()
-    demons.SetNumberOfThreads(use_threads())
-    demons.SetNumberOfIterations(iterations)
-    demons.SetSmoothDisplacementField(True)
-    demons.SetStandardDeviations(FIELD_SIGMA)
-    demons.SetSmoothUpdateField(True)
-    demons.SetUpdateFieldStandardDeviations(UPDATE_SIGMA)
-    demons.SetMaximumUpdateStepLength(1.0)
-    demons.SetIntensityDifferenceThreshold(1e-3)
-    stopped: list[Cancelled] = []
-    done, total, weight, detail = place
-
-    def between_iterations() -> None:
-        if stopped:  # the library comes by once more on its way out
-            return
-        try:
-            reporter.progress("registration", done + weight * demons.GetElapsedIterations(), total, detail)
+def _match(shared: SharedGrid, reporter: Reporter, detail: str) -> torch.Tensor:
+    """(3, z, y, x) displacements in voxels, z first."""
+    fixed, moved = (_described(values) for values in (shared.fixed, shared.moved))
+    spots = torch.from_numpy(np.argwhere(shared.both))
+    wanted = fixed[:, spots[:, 0], spots[:, 1], spots[:, 2]].T.contiguous()
+    draw = torch.Generator().manual_seed(0)
+    total = sum(iterations for _, iterations in LEVELS)
+    done, found = 0, torch.zeros(1, 3, 2, 2, 2)
+    for apart, iterations in LEVELS:
+        size = [max(2, math.ceil(n / apart)) for n in shared.fixed.shape]
+        scale = torch.tensor([n / whole for n, whole in zip(size, shared.fixed.shape, strict=True)])
+        points = torch.nn.Parameter(F.interpolate(found, size=size, mode="trilinear", align_corners=False))
+        optimiser = torch.optim.Adam([points], lr=STEP)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations, eta_min=STEP / 10)
+        for _ in range(iterations):
             reporter.check_cancelled()
-        except Cancelled as wish:  # no exception passes through the library's own loop
-            stopped.append(wish)
-            demons.Abort()
-
-    demons.AddCommand(sitk.sitkIterationEvent, between_iterations)
-    try:
-        if field is None:
-            result = demons.Execute(fixed, moving)
-        else:
-            start = sitk.Resample(field, fixed, sitk.Transform(), sitk.sitkLinear, 0.0, field.GetPixelID())
-            result = demons.Execute(fixed, moving, start)
-    except RuntimeError:
-        if stopped:
-            raise stopped[0] from None
-        raise
-    if stopped:
-        raise stopped[0]
-    return result
+            reporter.progress("registration", done, total, detail)
+            chosen = torch.randint(len(spots), (SAMPLES,), generator=draw)
+            field = _smooth(points)
+            position = spots[chosen].float()
+            there = position + _at(field[0], (position + 0.5) * scale - 0.5)
+            unlike = ((wanted[chosen] - _at(moved, there)) ** 2).sum(dim=1).mean()
+            optimiser.zero_grad()
+            (unlike + STIFFNESS * _bending(field, apart)).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            done += 1
+        found = _smooth(points).detach()
+    reporter.progress("registration", total, total, detail)
+    return F.interpolate(found, size=shared.fixed.shape, mode="trilinear", align_corners=False)[0]
 
 
-def _final_correlation(fixed: CoarseScan, moved: np.ndarray, both: np.ndarray, field: sitk.Image) -> float:
+def _described(values: np.ndarray) -> torch.Tensor:
+    """(channels, z, y, x): the grey value and the descriptors of what surrounds it."""
+    grey = torch.from_numpy(np.ascontiguousarray(values))
+    with torch.no_grad():
+        return torch.cat([grey[None], DESCRIPTOR_WEIGHT * self_similarity(grey)])
+
+
+def _smooth(points: torch.Tensor) -> torch.Tensor:
+    for _ in range(SMOOTHINGS):
+        points = F.avg_pool3d(F.pad(points, [1] * 6, mode="replicate"), 3, 1)
+    return points
+
+
+def _at(volume: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """(n, channels) values of (channels, z, y, x) at (n, 3) positions in voxels, z first; linear between voxels."""
+    size = torch.tensor(volume.shape[1:], dtype=torch.float32)
+    grid = ((2 * positions + 1) / size - 1).flip(-1)[None, None, None]
+    return F.grid_sample(volume[None], grid, padding_mode="border", align_corners=False)[0, :, 0, 0].T
+
+
+def _bending(field: torch.Tensor, apart: int) -> torch.Tensor:
+    """Mean squared gradient of a displacement whose control points are so many voxels apart, summed over axes."""
+    return torch.stack([(field.diff(dim=axis) / apart).square().mean() for axis in (2, 3, 4)]).sum()
+
+
+def _final_correlation(shared: SharedGrid, field: sitk.Image) -> float:
     transform = sitk.DisplacementFieldTransform(sitk.Image(field))
-    image = fixed.geometry.image_of(moved)
+    image = shared.geometry.image_of(shared.moved)
     warped = sitk.GetArrayFromImage(sitk.Resample(image, image, transform, sitk.sitkLinear, math.nan))
-    counted = both & np.isfinite(warped)
-    return correlation(fixed.values[counted], warped[counted]) if int(counted.sum()) > 1 else 0.0
+    counted = shared.both & np.isfinite(warped)
+    return correlation(shared.fixed[counted], warped[counted]) if int(counted.sum()) > 1 else 0.0
 
 
 def _folded(field: sitk.Image, both: np.ndarray) -> float:
