@@ -5,6 +5,7 @@ The engine used it before; kept so that what came after can be laid beside it.
 
 from __future__ import annotations
 
+import few_shot_pool  # noqa: F401 - puts the engine on the path
 import numpy as np
 import SimpleITK as sitk
 from fseft.compute import use_threads
@@ -15,7 +16,7 @@ from fseft.location.deformation import Deformation
 from fseft.location.shared_grid import share_grid
 from fseft.reporting import SILENT, Reporter
 
-#: (block of voxels per axis, iterations): at twice the coarse spacing, then at it. Chosen on 24 pairs of other patients.
+#: (block of voxels per axis, iterations): at twice the coarse spacing, then at it. Chosen on 24 pairs of others.
 LEVELS = ((2, 80), (1, 25))
 #: Standard deviations in voxels of the Gaussians that smooth the whole field, and each update.
 FIELD_SIGMA, UPDATE_SIGMA = 1.5, 0.5

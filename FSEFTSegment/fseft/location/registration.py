@@ -19,8 +19,8 @@ from fseft.scan.scan import Scan
 REGISTRATION_VERSION = 3
 #: Correlations after the affine and after the deformation below which two scans do not show the same anatomy. Measured:
 #: pairs of heads and necks, of torsos, or of a torso and a slab of it, 30 pairs: 0.54 to 0.74 and then 0.76 to 0.92; a
-#: neck and a chest that share the shoulders, 8 pairs: 0.44 to 0.56 and 0.70 to 0.78, and where both show the spinal cord
-#: it meets (Dice 0.8); abdomen and pelvis against head and neck, 16 pairs: up to 0.53 and up to 0.68.
+#: neck and a chest that share the shoulders, 8 pairs: 0.44 to 0.56 and 0.70 to 0.78, and where both show the spinal
+#: cord it meets (Dice 0.8); abdomen and pelvis against head and neck, 16 pairs: up to 0.53 and up to 0.68.
 LEAST_CORRELATION = 0.45
 LEAST_REFINED = 0.72
 #: Share of the query's body, or of the support's whichever is smaller, that both must show.
