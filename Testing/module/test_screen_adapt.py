@@ -148,9 +148,9 @@ def test_what_automatic_costs_is_told_before(screen, scene):
     ready_to_adapt(screen, scene)
     assert ui.methodNote.visible
     assert "registers the 2 annotated scans to each other, 2 times" in ui.methodNote.text
-    assert "(20 s in all, then remembered)" in ui.methodNote.text
+    assert "(10 s in all, then remembered)" in ui.methodNote.text
     screen.adapt._show_method(10)
-    assert "90 times about 10 seconds (15 min in all" in ui.methodNote.text
+    assert "90 times about 5 seconds (8 min in all" in ui.methodNote.text
     screen.adapt._show_method(1)
     assert not ui.methodNote.visible
     ui.methodCombo.currentIndex = ui.methodCombo.findData("linear-probe")

@@ -36,7 +36,7 @@ METHOD_TIPS = {
     "backbone, in seconds; earlier versions are kept in the library",
 }
 #: How long a registration takes on two slow cores.
-REGISTRATION_S = 10
+REGISTRATION_S = 5
 DEVICES = (
     ("auto", "Automatic"),
     ("cuda", "Graphics card (CUDA)"),

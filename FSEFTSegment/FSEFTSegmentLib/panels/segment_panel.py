@@ -236,7 +236,7 @@ class SegmentPanel:
             "off": _("Keep what the model finds"),
             "default": _("Corrects structures whose volume is outside the expected range, where that can be trusted"),
             "location": _(
-                "Carries your annotated scans into the new one, about 10 seconds each, and heeds where they have a "
+                "Carries your annotated scans into the new one, about 5 seconds each, and heeds where they have a "
                 "structure and how large it is; needs them in the scene"
             ),
             "paper": _("Slow: trains on the annotated scans again for every scan; needs them in the scene"),

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["off", "default", "location", "paper"],
         default="off",
         help="'default' brings volumes that leave their expected range back towards it; 'location' carries the "
-        "annotated scans of --support into the new one, about 10 s each; 'paper' is the published way, slow, and needs "
+        "annotated scans of --support into the new one, about 5 s each; 'paper' is the published way, slow, and needs "
         "--support too",
     )
     parser.add_argument(

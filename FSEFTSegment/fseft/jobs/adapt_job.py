@@ -8,7 +8,7 @@ Parameters: ``name``; ``cases`` [{``scan``, ``annotation``, ``name``, ``sparse``
 folder, or null for the library; ``replace`` an existing model (default true); ``report`` an HTML page to write about
 the model, or null; ``previous`` a model, by name or folder, to go on from: its method, which ``method`` must not
 contradict, few steps; ``atlas`` whether validation compares with annotations carried over by registration (default:
-with the method "auto"; about 10 s a pair of scans, then kept).
+with the method "auto"; about 5 s a pair of scans, then kept).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Parameters: ``cases``, ``structures``, ``backbone``, ``protocol``, ``settings``, ``device`` and ``seed`` as in the job
 "adapt"; ``methods`` to test, or null for all that can learn these structures; ``atlas`` whether to compare with
-annotations carried over by registration (default true; about 10 s a pair of scans, then kept).
+annotations carried over by registration (default true; about 5 s a pair of scans, then kept).
 
 Result: the record that a model keeps, see :class:`fseft.validation.record.Validation`, and ``shots``.
 """

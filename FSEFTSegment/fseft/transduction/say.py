@@ -9,7 +9,7 @@ from typing import Any
 
 #: Carried cases that weigh as much as the adapter: one case has a quarter of the say, three have half of it. Measured
 #: on the few_shot pool at one and five shots.
-CASES_LIKE_ADAPTER = 3.0
+CASES_LIKE_ADAPTER = 1.0
 #: By how much the atlas is ahead on held-out cases of structures that are best served by the say above. Above zero:
 #: the atlas' figures are of the scans' own grids, and cases that were annotated together lie more alike than others.
 #: A larger lead gives the location more say; a smaller one does not take say from it: on three support sets that cost

@@ -37,7 +37,7 @@ def with_atlas(
 ) -> AtlasComparison:
     """Add the atlas to a validation.
 
-    Every case is registered to every other one, about 10 s each on two cores when not in the cache.
+    Every case is registered to every other one, about 5 s each on two cores when not in the cache.
 
     Args:
         judged: of the same cases.
