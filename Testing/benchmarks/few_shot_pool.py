@@ -66,10 +66,11 @@ def all_structures() -> tuple[Structure, ...]:
     return structures_from_json(POOL / "pt_109.json")
 
 
-def read_pool(structures: Sequence[Structure], limit: int) -> Iterator[tuple[Scan, Annotation]]:
-    """Read the few_shot pool, cases with most structures first; an annotation lists the structures it has."""
-    splits = json.loads((POOL / "splits.json").read_text())
-    names = splits["few_shot"]
+def read_pool(
+    structures: Sequence[Structure], limit: int, split: str = "few_shot"
+) -> Iterator[tuple[Scan, Annotation]]:
+    """Read a split's patients, those with most structures first; an annotation lists the structures it has."""
+    names = json.loads((POOL / "splits.json").read_text())[split]
     described = {name: json.loads((POOL / f"{name}.json").read_text()) for name in names}
     usable = {name: [s for s in structures if s.name in described[name]["usable_labels"]] for name in names}
     for number, name in enumerate(sorted(names, key=lambda n: -len(usable[n]))[:limit], start=1):
@@ -79,11 +80,11 @@ def read_pool(structures: Sequence[Structure], limit: int) -> Iterator[tuple[Sca
 
 
 def load_pool(
-    source: FeatureSource, structures: Sequence[Structure], pool: int, queries: int = 0
+    source: FeatureSource, structures: Sequence[Structure], pool: int, queries: int = 0, split: str = "few_shot"
 ) -> tuple[list[Case], list[Case]]:
     """Cases that support sets are drawn from, and queries, in the order of :func:`read_pool`; features cached."""
     cases = []
-    for scan, annotation in read_pool(structures, pool + queries):
+    for scan, annotation in read_pool(structures, pool + queries, split):
         cases.append(make_case(scan, annotation, structures, source))
     return cases[:pool], cases[pool:]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +24,7 @@ from fseft.segmentation.scoring import score_volume, whole
 from fseft.segmentation.segment import Segmentation, segment_scan
 from fseft.structures import Structure
 from fseft.transduction import located
-from fseft.transduction.say import UNRECOGNISED_SAY, USUAL_LEAD, Lead, leads_of, say_of
+from fseft.transduction.say import UNRECOGNISED_SAY, say_of
 from fseft.transduction.ways import Refining
 from location_makers import dice, identity
 from scipy.spatial.transform import Rotation
@@ -136,7 +134,7 @@ def test_the_adapters_part_is_what_segmentation_sees_voxel_for_voxel(
     carrier = Carrier(cases[0].annotation, geometry, geometry, identity(scan))
     plain = segment_scan(scan, model, source)
     item = located._place(
-        0, STRUCTURES[0], [carrier], [1.0], None, plain.labels, plain.sizes[0], features, model.adapter.head.strides
+        0, STRUCTURES[0], [carrier], [1.0], plain.labels, plain.sizes[0], features, model.adapter.head.strides
     )
     assert item is not None
     assert item.network_box != whole(features)
@@ -176,28 +174,12 @@ def test_location_needs_the_annotated_scans() -> None:
     assert problem.value.code == "refinement-needs-support"
 
 
-def score(dice: float | None, cases: int = 5) -> dict[str, Any]:
-    return {"dice": dice, "sd": None, "cases": cases}
-
-
-def record(adapter: float, atlas: float, cases: int = 5) -> dict[str, Any]:
-    table = {name: {s.name: score(dice, cases) for s in STRUCTURES} for name, dice in
-             (("spatial-adapter", adapter), ("atlas", atlas))}  # fmt: skip
-    return {"kind": "leave-one-out", "table": table, "chosen": "spatial-adapter"}
-
-
-def test_the_say_follows_the_votes_and_what_leave_one_out_tells() -> None:
-    assert (say_of(1), say_of(3), say_of(6)) == (0.25, 0.5, pytest.approx(2 / 3))
-    usual = [say_of(votes, Lead(USUAL_LEAD, 5)) for votes in (1, 3)]
-    assert usual == [pytest.approx(0.25), pytest.approx(0.5)]
-    leads = [say_of(3, Lead(dice, 5)) for dice in (-0.9, 0.0, 0.1, 0.2, 0.9)]
-    assert leads[:2] == [0.5, 0.5], "an adapter that is ahead leaves the location its say"
-    assert 0.5 < leads[2] < leads[3] < leads[4] < 0.85
+def test_the_say_follows_the_votes_and_what_is_recognised() -> None:
+    assert (say_of(1), say_of(3), say_of(9)) == (0.5, 0.75, 0.9)
     assert say_of(1, recognised=0.0) == say_of(3, recognised=0.1) == pytest.approx(UNRECOGNISED_SAY)
     assert say_of(20, recognised=0.0) == say_of(20) > UNRECOGNISED_SAY
     by_share = [say_of(1, recognised=share) for share in (0.1, 0.2, 0.3, 0.4, 3.0)]
-    assert by_share == pytest.approx([0.8, 0.8 - 0.55 / 3, 0.8 - 1.1 / 3, 0.25, 0.25])
-    assert 0.5 < say_of(3, Lead(0.2, 2)) < say_of(3, Lead(0.2, 10)), "few cases say little"
+    assert by_share == pytest.approx([0.8, 0.7, 0.6, 0.5, 0.5])
 
 
 def test_what_the_model_does_not_recognise_is_carried_over_and_said_to_be(
@@ -231,29 +213,21 @@ def test_what_the_model_finds_somewhere_else_is_not_recognised_either(
     assert "where it should be" in result.outcomes[0].doubt
 
 
-def test_leads_are_of_the_models_method_and_whole_cases() -> None:
-    known = record(0.6, 0.7)
-    assert leads_of(known, "spatial-adapter") == {s.name: Lead(pytest.approx(0.1), 5) for s in STRUCTURES}
-    assert leads_of(known, "linear-probe") == {}
-    assert leads_of({}, "spatial-adapter") == {}
-    assert leads_of({**known, "kind": "cross-slice"}, "spatial-adapter") == {}
-    known["table"]["atlas"]["ball"] = score(None, 0)
-    assert list(leads_of(known, "spatial-adapter")) == ["rod"]
-    del known["table"]["atlas"]
-    assert leads_of(known, "spatial-adapter") == {}
-
-
-def test_an_atlas_that_is_clearly_better_has_more_say(
+def test_the_more_say_the_scans_have_the_more_they_decide(
     model: AdaptedModel, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan, labels = make_scan(5)
     elsewhere = np.roll(labels, 3, axis=2)
-    cases = [case_of(scan, elsewhere)]
+    cases = [case_of(scan, elsewhere)] * 3
     aligned(monkeypatch, scan, cases)
-    met = []
-    for adapter, atlas in ((0.95, 0.1), (0.5, 0.55), (0.1, 0.95)):
-        judged = dataclasses.replace(model, validation=record(adapter, atlas))
-        met.append(dice(refined(judged, source, scan, cases).labels == 1, elsewhere == 1))
-    unjudged = dice(refined(model, source, scan, cases).labels == 1, elsewhere == 1)
-    assert met[0] == met[1] == unjudged
-    assert met[2] > unjudged + 0.1
+    asked, met = [], []
+    for say in (0.1, 0.3, 0.9):
+
+        def fixed(votes: int, recognised: float, say: float = say) -> float:
+            asked.append((votes, recognised > 0.4))
+            return say
+
+        monkeypatch.setattr(located, "say_of", fixed)
+        met.append(dice(refined(model, source, scan, cases).labels == 1, elsewhere == 1))
+    assert met[0] < met[1] < met[2]
+    assert set(asked) == {(3, True), (3, False)}, "the ball is where it was, the thin rod is not"

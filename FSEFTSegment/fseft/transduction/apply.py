@@ -26,7 +26,6 @@ from fseft.transduction.located import refine_by_location
 from fseft.transduction.plan import Outcome
 from fseft.transduction.published import refine_published
 from fseft.transduction.refine import refine
-from fseft.transduction.say import leads_of
 from fseft.transduction.support_anchor import support_anchor
 from fseft.transduction.survey import Survey
 from fseft.transduction.ways import Refining
@@ -75,7 +74,7 @@ def refine_labels(
     if refining.mode == "location":
         after, outcomes = refine_by_location(
             model.adapter, features, Placed.of_scan(scan), refining.atlas, model.structures, labels, sizes, compute,
-            reporter, leads=leads_of(model.validation, model.method),
+            reporter,
         )  # fmt: skip
         return _changed(labels, after, outcomes, features)
     if refining.mode == "paper":

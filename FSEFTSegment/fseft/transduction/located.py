@@ -9,7 +9,7 @@ that the scan cuts is not grown to a whole one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ from fseft.segmentation.scoring import Box, score_blocks
 from fseft.segmentation.volumes import StructureVolume
 from fseft.structures import Structure
 from fseft.transduction.plan import Outcome
-from fseft.transduction.say import UNRECOGNISED_SHARE, Lead, say_of
+from fseft.transduction.say import UNRECOGNISED_SHARE, say_of
 
 #: The average that a voxel needs however small the structure is.
 LEAST_AVERAGE = 0.2
@@ -64,7 +64,6 @@ def refine_by_location(
     compute: Compute,
     reporter: Reporter = SILENT,
     cache: RegistrationCache | None = None,
-    leads: Mapping[str, Lead] | None = None,
 ) -> tuple[np.ndarray, list[Outcome]]:
     """Labels that also heed where the annotated scans have their structures.
 
@@ -79,8 +78,6 @@ def refine_by_location(
         compute: the adapter's.
         reporter: hears phases "registration" and "refinement".
         cache: see :func:`fseft.location.atlas.propose`.
-        leads: what leave-one-out told of the atlas beside the adapter, by structure, see
-            :func:`fseft.transduction.say.leads_of`; decides how much say the location has.
 
     Returns:
         New labels, and an outcome per structure whose volumes after refinement are still to be measured. Structures
@@ -96,10 +93,7 @@ def refine_by_location(
     for position, structure in enumerate(structures):
         reporter.progress("refinement", position, 2 * len(structures))
         reporter.check_cancelled()
-        lead = (leads or {}).get(structure.name)
-        found = _place(
-            position, structure, carriers, weights, lead, labels, sizes[position], features, adapter.head.strides
-        )
+        found = _place(position, structure, carriers, weights, labels, sizes[position], features, adapter.head.strides)
         if found is None:
             volume = sizes[position].volume_ml
             outcomes[position] = Outcome("refused", _NOT_SHOWN, volume, volume)
@@ -117,7 +111,6 @@ def _place(
     structure: Structure,
     carriers: Sequence[Carrier],
     weights: Sequence[float],
-    lead: Lead | None,
     labels: np.ndarray,
     size: StructureVolume,
     features: FeatureVolume,
@@ -136,7 +129,7 @@ def _place(
     assert carried.share is not None
     found = int(np.count_nonzero((labels[carried.box] == position + 1) & (carried.share > 0)))
     recognised = found / max(carried.expected_voxels, 1e-9)
-    say = say_of(carried.votes, lead, recognised)
+    say = say_of(carried.votes, recognised)
     return _Placed(position, carried, say, recognised < UNRECOGNISED_SHARE, box, network, probabilities)
 
 
