@@ -157,7 +157,7 @@ def test_from_an_empty_scene_to_exported_labelmaps(scene, tmp_path, monkeypatch)
         scores = {s.name: dice(found == s.value, truths["phantom 3"][s.name]) for s in session.state.structures}
         # Random features at 8 mm: enough to know that everything is in its place.
         assert scores["liver"] > 0.3, scores
-        assert activity.job.parameters["refine"] == "default"
+        assert activity.job.parameters["refine"] == "location"
         assert len(activity.job.parameters["support"]["cases"]) == 2
         actions = {entry["refinement"]["action"] for entry in result.report["structures"]}
         assert actions <= {"none", "refined", "refused"}

@@ -140,6 +140,26 @@ def test_a_result_made_again_without_refinement_is_the_one_shown(screen, scene, 
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
 
 
+@pytest.mark.parametrize("by_hand", ["", "off"])
+def test_location_is_preselected_while_it_can_be_used_and_a_choice_stays(screen, scene, models, by_hand):
+    models.append(Entry)
+    combo = screen.segment.ui.refineCombo
+    screen.session.notify("models")
+    assert combo.itemData(combo.currentIndex) == "default"
+    ready_to_adapt(screen, scene)
+    screen.session.notify("cases")
+    assert combo.itemData(combo.currentIndex) == "location"
+    if by_hand:
+        combo.currentIndex = combo.findData(by_hand)
+        combo.activated.emit(combo.currentIndex)
+    screen.refresh_all()
+    assert combo.itemData(combo.currentIndex) == (by_hand or "location")
+    for case in list(screen.session.state.cases):
+        screen.session.support.remove_case(case)
+    screen.session.notify("cases")
+    assert combo.itemData(combo.currentIndex) == (by_hand or "default")
+
+
 @pytest.mark.parametrize(("mode", "tip"), [("location", "Carries"), ("paper", "Slow")])
 def test_refinements_that_work_with_the_annotated_scans_need_them(screen, scene, models, mode, tip):
     models.append(Entry)

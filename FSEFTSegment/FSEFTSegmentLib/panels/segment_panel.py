@@ -32,10 +32,11 @@ from FSEFTSegmentLib.suggestion import can_be_suggested
 REFINEMENTS = (
     ("off", "Off"),
     ("default", "By expected volumes"),
-    ("location", "By location (slower)"),
+    ("location", "By location"),
     ("paper", "As published"),
 )
-DEFAULT_REFINEMENT = "default"
+#: What is preselected, the first that can be used: location helps most and needs the annotated scans.
+PREFERRED_REFINEMENTS = ("location", "default")
 #: What Slicer calls surfaces.
 SURFACE = "Closed surface"
 
@@ -135,7 +136,7 @@ class SegmentPanel:
             {
                 "model": self.chosen_model,
                 "structures": self.models[self.chosen_model]["structures"],
-                "refine": state.choice("refine", DEFAULT_REFINEMENT),
+                "refine": self.chosen_refinement,
                 "keep_largest": state.choice("keep_largest", False),
                 "priors": self.priors.edited(),
                 "device": state.choice("device", "auto"),
@@ -155,9 +156,6 @@ class SegmentPanel:
             if not self.models:
                 combo.addItem(_("none yet"), "")
             combo.currentIndex = max(0, combo.findData(state.choice("model", "")))
-            self.ui.refineCombo.currentIndex = max(
-                0, self.ui.refineCombo.findData(state.choice("refine", DEFAULT_REFINEMENT))
-            )
             self.ui.largestCheck.checked = bool(state.choice("keep_largest", False))
         self.priors.show(self.models.get(self.chosen_model))
 
@@ -212,7 +210,7 @@ class SegmentPanel:
         self._show_button()
 
     def _refinement_chosen(self) -> None:
-        self._remember()
+        self.session.state.choose("refine", self.chosen_refinement)
         self._show_button()
 
     @property
@@ -230,8 +228,14 @@ class SegmentPanel:
         return text.format(name=_(dict(REFINEMENTS)[mode]), reason=reason) if reason else ""
 
     def _show_refinements(self) -> None:
-        """Say of each refinement what it does; those that cannot be used now are greyed, with the reason."""
+        """Say of each refinement what it does; those that cannot be used now are greyed, with the reason.
+
+        Until the user chooses one, the best that can be used is chosen.
+        """
         combo = self.ui.refineCombo
+        best = next(mode for mode in PREFERRED_REFINEMENTS if not self._refinement_reason(mode))
+        with silenced(combo):
+            combo.currentIndex = max(0, combo.findData(self.session.state.choice("refine", best)))
         tips = {
             "off": _("Keep what the model finds"),
             "default": _("Corrects structures whose volume is outside the expected range, where that can be trusted"),
@@ -253,7 +257,6 @@ class SegmentPanel:
     def _remember(self) -> None:
         state, ui = self.session.state, self.ui
         state.choose("model", self.chosen_model)
-        state.choose("refine", self.chosen_refinement)
         state.choose("keep_largest", bool(ui.largestCheck.checked))
 
     def _show_button(self) -> None:
