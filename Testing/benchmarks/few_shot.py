@@ -34,7 +34,7 @@ from few_shot_pool import (  # puts the engine on the path
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adapters.adapter import Adapter
-from fseft.adapters.initialisation import pretrained_row
+from fseft.adapters.initialisation import base_structures
 from fseft.adapters.registry import METHODS
 from fseft.backbones.library import find_backbone
 from fseft.compute import Compute, choose_compute, use_threads
@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     folder = options.backbone or find_backbone("fseft-mini")
     source = FeatureSource(folder, compute)
     structures = all_structures()
+    base = base_structures(structures, source.specification)
     pool, queries = load_pool(source, structures, options.pool, options.queries)
     settings = AdaptationSettings.published() if options.protocol == "published" else AdaptationSettings()
     settings = settings.replace(**json.loads(options.settings))
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         zero_shot = method.learning_rate == 0
         learnt, shots, seeds = structures, options.shots, options.seeds
         if zero_shot:  # nothing is trained: one row, on what the backbone knows
-            learnt = tuple(s for s in structures if pretrained_row(s, source.specification) is not None)
+            learnt = base
             shots, seeds = [0], options.seeds[:1]
         for k in shots:
             for seed, support in supports(pool, max(k, 1), seeds):
@@ -89,7 +90,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                         keep_largest(labels, len(learnt))
                     scores.append(score(query, labels, learnt))
                     if options.location and k:
-                        labels = with_location(adapter, query, support, learnt, labels, replace(compute, half=None))
+                        labels = with_location(
+                            adapter, query, support, learnt, labels, replace(compute, half=None), base
+                        )
                         located.append(score(query, labels, learnt))
                 for name, found in ((method_name, scores), (f"{method_name} + location", located)):
                     if not found:
@@ -108,13 +111,14 @@ def with_location(
     structures: Sequence[Structure],
     labels: np.ndarray,
     compute: Compute,
+    base: Sequence[Structure],
 ) -> np.ndarray:
     """The labels refined by location, see :mod:`fseft.transduction.located`."""
     sizes = measure(labels, range(1, len(structures) + 1), query.scan.geometry)
     cases = [case.atlas for case in support]
     features = query.support.features
     return refine_by_location(
-        adapter, features, query.atlas.placed, cases, structures, labels, sizes, compute
+        adapter, features, query.atlas.placed, cases, structures, labels, sizes, compute, base=base
     )[0]  # fmt: skip
 
 

@@ -40,7 +40,7 @@ from few_shot_pool import (  # puts the engine on the path
 )
 from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
-from fseft.adapters.initialisation import pretrained_row
+from fseft.adapters.initialisation import base_structures
 from fseft.adapters.registry import METHODS
 from fseft.backbones.library import find_backbone
 from fseft.compute import Compute, choose_compute, use_threads
@@ -139,15 +139,16 @@ def by_adapter(
     method, settings = METHODS[what], AdaptationSettings().replace(seed=seed)
     zero_shot, compute = method.learning_rate == 0, replace(source.compute, half=None)
     learnt = task.structures
+    base = base_structures(learnt, source.specification)
     if zero_shot:
-        learnt = tuple(s for s in learnt if pretrained_row(s, source.specification) is not None)
+        learnt = base
     cases = [] if zero_shot else to_learn_from(support, learnt, source, settings.views)
     adapter, _ = make_trained_adapter(method, learnt, cases, source, settings, source.compute, Reporter())
     labels = [predict_labels(adapter, query.support.features, compute) for query in queries]
     yield what, [score(query, found, learnt) for query, found in zip(queries, labels, strict=True)]
     if options.location and not zero_shot:
         located = [
-            with_location(adapter, query, support, learnt, found, compute)
+            with_location(adapter, query, support, learnt, found, compute, base)
             for query, found in zip(queries, labels, strict=True)
         ]
         yield f"{what} + location", [score(query, found, learnt) for query, found in zip(queries, located, strict=True)]

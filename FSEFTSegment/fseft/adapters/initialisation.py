@@ -21,6 +21,11 @@ def pretrained_row(structure: Structure, specification: BackboneSpecification) -
     return names.index(structure.canonical) if structure.canonical in names else None
 
 
+def base_structures(structures: Sequence[Structure], specification: BackboneSpecification) -> tuple[Structure, ...]:
+    """Those of the structures that the backbone was pretrained on, in their order; the others are novel."""
+    return tuple(s for s in structures if pretrained_row(s, specification) is not None)
+
+
 def output_count(structures: Sequence[Structure]) -> int:
     """1 for a single structure (sigmoid), else one more than structures (softmax with background first)."""
     return 1 if len(structures) == 1 else len(structures) + 1

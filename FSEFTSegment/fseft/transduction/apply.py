@@ -9,6 +9,7 @@ import numpy as np
 
 from fseft.adaptation.adapt import initial_adapter
 from fseft.adaptation.settings import AdaptationSettings
+from fseft.adapters.initialisation import base_structures
 from fseft.adapters.registry import find_method
 from fseft.compute import Compute
 from fseft.errors import InputError
@@ -74,7 +75,7 @@ def refine_labels(
     if refining.mode == "location":
         after, outcomes = refine_by_location(
             model.adapter, features, Placed.of_scan(scan), refining.atlas, model.structures, labels, sizes, compute,
-            reporter,
+            reporter, base=base_structures(model.structures, source.specification),
         )  # fmt: skip
         return _changed(labels, after, outcomes, features)
     if refining.mode == "paper":

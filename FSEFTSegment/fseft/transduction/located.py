@@ -9,7 +9,7 @@ that the scan cuts is not grown to a whole one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +64,7 @@ def refine_by_location(
     compute: Compute,
     reporter: Reporter = SILENT,
     cache: RegistrationCache | None = None,
+    base: Collection[Structure] = (),
 ) -> tuple[np.ndarray, list[Outcome]]:
     """Labels that also heed where the annotated scans have their structures.
 
@@ -78,6 +79,7 @@ def refine_by_location(
         compute: the adapter's.
         reporter: hears phases "registration" and "refinement".
         cache: see :func:`fseft.location.atlas.propose`.
+        base: those of the structures that the backbone was pretrained on.
 
     Returns:
         New labels, and an outcome per structure whose volumes after refinement are still to be measured. Structures
@@ -93,7 +95,10 @@ def refine_by_location(
     for position, structure in enumerate(structures):
         reporter.progress("refinement", position, 2 * len(structures))
         reporter.check_cancelled()
-        found = _place(position, structure, carriers, weights, labels, sizes[position], features, adapter.head.strides)
+        found = _place(
+            position, structure, structure in base, carriers, weights, labels, sizes[position], features,
+            adapter.head.strides,
+        )  # fmt: skip
         if found is None:
             volume = sizes[position].volume_ml
             outcomes[position] = Outcome("refused", _NOT_SHOWN, volume, volume)
@@ -109,6 +114,7 @@ def refine_by_location(
 def _place(
     position: int,
     structure: Structure,
+    is_base: bool,
     carriers: Sequence[Carrier],
     weights: Sequence[float],
     labels: np.ndarray,
@@ -129,7 +135,7 @@ def _place(
     assert carried.share is not None
     found = int(np.count_nonzero((labels[carried.box] == position + 1) & (carried.share > 0)))
     recognised = found / max(carried.expected_voxels, 1e-9)
-    say = say_of(carried.votes, recognised)
+    say = say_of(carried.votes, recognised, is_base)
     return _Placed(position, carried, say, recognised < UNRECOGNISED_SHARE, box, network, probabilities)
 
 

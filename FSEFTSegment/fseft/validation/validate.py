@@ -15,7 +15,7 @@ from fseft.adaptation.adapt import CaseFiles, make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adaptation.support import SupportCase
 from fseft.adapters.adapter import Adapter
-from fseft.adapters.initialisation import pretrained_row, require_base
+from fseft.adapters.initialisation import base_structures, require_base
 from fseft.adapters.registry import Method, find_method
 from fseft.backbones.specification import BackboneSpecification
 from fseft.errors import InputError
@@ -90,7 +90,7 @@ def validate(
     started = time.monotonic()
     if not cases:
         raise InputError("support-empty", "There is no annotated scan to validate on.", "Annotate at least one scan.")
-    known = tuple(s for s in structures if pretrained_row(s, source.specification) is not None)
+    known = base_structures(structures, source.specification)
     candidates = _candidates(methods, structures, source.specification)
     compared = (ZERO_SHOT,) if known and ZERO_SHOT not in candidates else ()
     single, folds = len(cases) == 1, make_folds(cases)
@@ -163,7 +163,7 @@ def _candidates(
 ) -> list[str]:
     asked = [find_method(name).name for name in dict.fromkeys(CANDIDATES if methods is None else methods)]
     trained = [name for name in asked if name != ZERO_SHOT]
-    all_known = all(pretrained_row(s, specification) is not None for s in structures)
+    all_known = len(base_structures(structures, specification)) == len(structures)
     if ZERO_SHOT in asked and not all_known and trained:
         return trained  # zero-shot is still compared, on what it knows
     if ZERO_SHOT in asked:
