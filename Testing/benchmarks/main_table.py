@@ -3,9 +3,10 @@
     python Testing/benchmarks/main_table.py --output benchmark-output
 
 Runs ``few_shot.py`` (zero-shot, linear probe, MLP and spatial adapter, each with location too), ``atlas.py`` (what
-can be had without a backbone), ``from_scratch.py`` (the same network without pretraining) and ``few_shot.py`` on a
-random frozen backbone, all on the same support sets and queries, and lays their scores into one table of novel and base
-structures. Rows that lie in the output folder already are not made again. Hours on two cores.
+can be had without a backbone, with this project's registration and with SimpleITK's), ``from_scratch.py`` (the same
+network without pretraining) and ``few_shot.py`` on a random frozen backbone, all on the same support sets and queries,
+and lays their scores into one table of novel and base structures. Rows that lie in the output folder already are not
+made again. Hours on two cores.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def parts(options: argparse.Namespace) -> dict[str, list[str]]:
     commands: dict[str, list[Any]] = {
         "few_shot": ["few_shot.py", *sets, *shots, *seeds, "--location", "--settings", options.settings],
         "atlas": ["atlas.py", *sets, *shots, *seeds, "--keep"],
+        "demons": ["atlas.py", *sets, *shots, *seeds, "--demons"],
         "from_scratch": [
             "from_scratch.py", *sets, "--shots", *options.scratch_shots, "--seeds", *options.scratch_seeds,
             "--steps", options.scratch_steps,
@@ -59,9 +61,8 @@ def load(name: str, folder: Path) -> dict[str, Any]:
     """Scores of a part, methods named after what learnt."""
     (found,) = (folder / name).glob("*.json")
     result: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
-    if name == "random":
-        for row in result["rows"]:
-            row["method"] += ", random frozen backbone"
+    for row in result["rows"]:
+        row["method"] += {"random": ", random frozen backbone", "demons": ", SimpleITK's demons"}.get(name, "")
     return result
 
 
@@ -110,7 +111,7 @@ def main() -> None:
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 3, 5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--settings", default="{}", help="JSON of overrides of AdaptationSettings")
-    parser.add_argument("--parts", nargs="+", default=["few_shot", "atlas", "from_scratch", "random"])
+    parser.add_argument("--parts", nargs="+", default=["few_shot", "atlas", "demons", "from_scratch", "random"])
     parser.add_argument("--scratch-shots", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--scratch-seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--random-seeds", type=int, nargs="+", default=[0])
