@@ -26,7 +26,7 @@ from fseft.adaptation.adapt import make_trained_adapter
 from fseft.adaptation.settings import AdaptationSettings
 from fseft.adaptation.support import make_support_case
 from fseft.adapters.head import upsample
-from fseft.adapters.initialisation import pretrained_row
+from fseft.adapters.initialisation import base_structures
 from fseft.adapters.registry import METHODS
 from fseft.backbones.library import find_backbone
 from fseft.compute import choose_compute, use_threads
@@ -190,7 +190,7 @@ def picture_of_overlays(source: FeatureSource, queries: int = 4, pool_size: int 
             if known.name == structure.name:
                 reference[query.annotation.labels == known.value] = number
     columns: list[tuple[str, np.ndarray]] = [("reference", reference)]
-    base = [s for s in structures if pretrained_row(s, source.specification) is not None]
+    base = list(base_structures(structures, source.specification))
     for title, method, learnt, cases_used in (
         ("zero-shot (base structures)", "zero-shot", base, []),
         ("one annotated scan", "linear-probe", list(structures), support),

@@ -9,10 +9,10 @@ import few_shot_pool  # noqa: F401 - puts the engine on the path
 import numpy as np
 import SimpleITK as sitk
 from fseft.compute import use_threads
-from fseft.location import deformation, registration
+from fseft.location import registration
 from fseft.location.affine import Affine
 from fseft.location.coarse import CoarseScan, coarser
-from fseft.location.deformation import Deformation
+from fseft.location.deformation import Deformation, judged
 from fseft.location.shared_grid import share_grid
 from fseft.reporting import SILENT, Reporter
 
@@ -43,9 +43,7 @@ def register_demons(
             images.append(level.geometry.image_of(level.values))
         field = _demons(images[0], images[1], field, iterations)
     assert field is not None
-    array = sitk.GetArrayFromImage(field).astype(np.float32)
-    alike = deformation._final_correlation(shared, field)
-    return Deformation(array, shared.geometry, alike, deformation._folded(field, shared.both))
+    return judged(sitk.GetArrayFromImage(field).astype(np.float32), shared)
 
 
 def _demons(fixed: sitk.Image, moving: sitk.Image, field: sitk.Image | None, iterations: int) -> sitk.Image:

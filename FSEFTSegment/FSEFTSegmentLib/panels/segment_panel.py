@@ -63,6 +63,8 @@ class SegmentPanel:
         outline_boxes(self.ui.scanList)
         self.models: dict[str, dict[str, Any]] = {}
         self._support: set[str] = set()
+        #: Why the annotated scans cannot serve the chosen model, "" when they can; looking costs each case's voxels.
+        self._support_lacks = ""
         self.priors = PriorsTable(self.ui.priorsTable, self.ui.presetButton)
         self.results = ResultTable(self.ui.resultTable, session)
         self.job_view = JobView(session, "segment", self.ui.jobHost)
@@ -220,19 +222,18 @@ class SegmentPanel:
 
     def _refinement_reason(self, mode: str) -> str:
         """Why a refinement cannot be used with the chosen model, "" when it can."""
-        model = self.models.get(self.chosen_model)
-        if mode not in NEEDS_SUPPORT or model is None:
+        if mode not in NEEDS_SUPPORT or not self._support_lacks:
             return ""
-        reason = self.session.support.refinement_support(model["structures"])[1]
         text = _("The refinement “{name}” needs the annotated scans. {reason}")
-        return text.format(name=_(dict(REFINEMENTS)[mode]), reason=reason) if reason else ""
+        return text.format(name=_(dict(REFINEMENTS)[mode]), reason=self._support_lacks)
 
     def _show_refinements(self) -> None:
         """Say of each refinement what it does; those that cannot be used now are greyed, with the reason.
 
         Until the user chooses one, the best that can be used is chosen.
         """
-        combo = self.ui.refineCombo
+        combo, model = self.ui.refineCombo, self.models.get(self.chosen_model)
+        self._support_lacks = self.session.support.refinement_support(model["structures"])[1] if model else ""
         best = next(mode for mode in PREFERRED_REFINEMENTS if not self._refinement_reason(mode))
         with silenced(combo):
             combo.currentIndex = max(0, combo.findData(self.session.state.choice("refine", best)))
@@ -249,10 +250,10 @@ class SegmentPanel:
             mode = str(combo.itemData(row))
             reason = self._refinement_reason(mode)
             combo.setItemData(row, reason or tips[mode], qt.Qt.ToolTipRole)
-            model = combo.model()
-            if hasattr(model, "item"):
+            entries = combo.model()
+            if hasattr(entries, "item"):
                 # Only greys the entry: the Segment button tells the reason wherever the model is not shown as such.
-                model.item(row).setEnabled(not reason)
+                entries.item(row).setEnabled(not reason)
 
     def _remember(self) -> None:
         state, ui = self.session.state, self.ui

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import SimpleITK as sitk
 from scipy.ndimage import map_coordinates
 
 from fseft.location.coarse import CoarseScan, coarser
@@ -42,6 +43,13 @@ class Affine:
         """Map (N, 3) positions."""
         mapped: np.ndarray = world @ self.matrix.T + self.offset
         return mapped
+
+    def transform(self) -> sitk.AffineTransform:
+        """The same for resampling the support onto the query."""
+        made = sitk.AffineTransform(3)
+        made.SetMatrix([float(v) for v in self.matrix.ravel()])
+        made.SetTranslation([float(v) for v in self.offset])
+        return made
 
 
 @dataclass(frozen=True)

@@ -81,10 +81,21 @@ def register_deformable(
             displacement = _match(shared, reporter, detail).numpy()
     spacing = shared.geometry.spacing[0]
     field = np.ascontiguousarray(displacement[::-1].transpose(1, 2, 3, 0)) * np.float32(spacing)
-    image = sitk.GetImageFromArray(field.astype(np.float64), isVector=True)
-    image.SetSpacing(shared.geometry.spacing)
-    image.SetOrigin(shared.geometry.origin)
+    return judged(field, shared)
+
+
+def judged(field: np.ndarray, shared: SharedGrid) -> Deformation:
+    """A displacement field, (z, y, x, 3) float32 in mm on the shared grid, with what it makes of the two scans."""
+    image = field_image(field, shared.geometry)
     return Deformation(field, shared.geometry, _final_correlation(shared, image), _folded(image, shared.both))
+
+
+def field_image(field: np.ndarray, grid: Geometry) -> sitk.Image:
+    """Displacements, (z, y, x, 3) in LPS mm, as the image that SimpleITK's transforms take."""
+    image = sitk.GetImageFromArray(field.astype(np.float64), isVector=True)
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(grid.origin)
+    return image
 
 
 def _match(shared: SharedGrid, reporter: Reporter, detail: str) -> torch.Tensor:

@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 
 from fseft.location.affine import Affine, AffineFit, register_affine
 from fseft.location.coarse import CoarseScan, coarse_scan
-from fseft.location.deformation import Deformation, register_deformable
+from fseft.location.deformation import Deformation, field_image, register_deformable
 from fseft.reporting import SILENT, Reporter
 from fseft.scan.geometry import Geometry
 from fseft.scan.scan import Scan
@@ -55,14 +55,9 @@ class Registration:
 
     def transform(self) -> sitk.Transform:
         """Query world to support world, for resampling the support onto the query."""
-        linear = sitk.AffineTransform(3)
-        linear.SetMatrix([float(v) for v in self.affine.matrix.ravel()])
-        linear.SetTranslation([float(v) for v in self.affine.offset])
-        image = sitk.GetImageFromArray(self.field.astype(np.float64), isVector=True)
-        image.SetSpacing(self.grid.spacing)
-        image.SetOrigin(self.grid.origin)
+        bent = sitk.DisplacementFieldTransform(field_image(self.field, self.grid))
         # A composite applies what was added last first.
-        return sitk.CompositeTransform([linear, sitk.DisplacementFieldTransform(image)])
+        return sitk.CompositeTransform([self.affine.transform(), bent])
 
     def to_support(self, world: np.ndarray) -> np.ndarray:
         """(n, 3) LPS positions in mm in the query to those in the support scan, as :meth:`transform` maps them."""

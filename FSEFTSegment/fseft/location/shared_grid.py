@@ -34,9 +34,7 @@ class SharedGrid:
 
 def share_grid(query: CoarseScan, support: CoarseScan, affine: Affine) -> SharedGrid:
     """Bring the support scan to the part of the query's grid that both show, with a margin."""
-    transform = sitk.AffineTransform(3)
-    transform.SetMatrix([float(v) for v in affine.matrix.ravel()])
-    transform.SetTranslation([float(v) for v in affine.offset])
+    transform = affine.transform()
     shown = support.geometry.image_of(support.inside.astype(np.uint8))
 
     def support_shows(grid: Geometry) -> np.ndarray:
