@@ -15,6 +15,7 @@ from fseft.location.vote import agreement_of, threshold_of, weighted_share
 from fseft.phantom import make_phantom
 from fseft.phantom.generator import Phantom
 from fseft.scan.annotation import Annotation
+from fseft.scan.geometry import Geometry
 from location_makers import case_of, identity, oblique_grid, value_of
 
 
@@ -64,6 +65,26 @@ def test_slices_left_unannotated_have_no_vote() -> None:
     whole = Carrier(Annotation(labels, STRUCTURES), scan.geometry, scan.geometry, identity(scan))
     found, _ = combine(scan.geometry, [sparse, whole], [1.0, 0.01], STRUCTURES)
     assert np.array_equal(found, labels)  # where the heavy case knows nothing, the light one decides
+
+
+def test_a_case_knows_what_its_scan_shows_and_its_annotation_covers() -> None:
+    scan, labels = make_scan(3)
+    size = scan.geometry.size
+    short = Geometry((size[0], size[1], 20), scan.geometry.spacing, scan.geometry.origin, scan.geometry.direction)
+    box = (slice(3, 30), slice(5, 20), slice(0, size[0]))
+    whole = Carrier(Annotation(labels, STRUCTURES), scan.geometry, scan.geometry, identity(scan))
+    assert whole.knows(box).all()
+    cut = Carrier(Annotation(labels[:20], STRUCTURES), short, scan.geometry, identity(scan))
+    known = cut.knows(box)
+    assert known.shape == (27, 15, size[0])
+    assert known[:14].all()  # to one step of the search grid
+    assert not known[20:].any()
+    drawn = np.zeros((len(labels), 1, 1), dtype=bool)
+    drawn[:16] = True
+    sparse = Carrier(Annotation(labels, STRUCTURES, drawn), scan.geometry, scan.geometry, identity(scan))
+    known = sparse.knows(box)
+    assert known[:11].all()
+    assert not known[16:].any()
 
 
 def test_a_structure_that_a_case_does_not_annotate_gets_no_vote_from_it() -> None:

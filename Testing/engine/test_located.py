@@ -24,6 +24,7 @@ from fseft.segmentation.scoring import score_volume, whole
 from fseft.segmentation.segment import Segmentation, segment_scan
 from fseft.structures import Structure
 from fseft.transduction import located
+from fseft.transduction.far_pieces import without_far_pieces
 from fseft.transduction.say import UNRECOGNISED_SAY, say_of
 from fseft.transduction.ways import Refining
 from location_makers import dice, identity
@@ -174,13 +175,18 @@ def test_location_needs_the_annotated_scans() -> None:
     assert problem.value.code == "refinement-needs-support"
 
 
+def say(knowing: float, recognised: float = 1.0, base: bool = False) -> float:
+    return float(say_of(np.array([knowing], np.float32), recognised, base)[0])
+
+
 def test_the_say_follows_the_votes_and_what_is_recognised() -> None:
-    assert (say_of(1), say_of(3), say_of(9)) == (0.5, 0.75, 0.9)
-    assert (say_of(1, base=True), say_of(3, base=True)) == (0.25, 0.5), "what the backbone knows it sees better"
-    assert say_of(1, recognised=0.0) == say_of(3, recognised=0.1) == pytest.approx(UNRECOGNISED_SAY)
-    assert say_of(20, recognised=0.0) == say_of(20) > UNRECOGNISED_SAY
-    by_share = [say_of(1, recognised=share) for share in (0.1, 0.2, 0.3, 0.4, 3.0)]
+    assert (say(1), say(3), say(9)) == pytest.approx((0.5, 0.75, 0.9))
+    assert (say(1, base=True), say(3, base=True)) == (0.25, 0.5), "what the backbone knows it sees better"
+    assert say(1, recognised=0.0) == say(3, recognised=0.1) == pytest.approx(UNRECOGNISED_SAY)
+    assert say(20, recognised=0.0) == say(20) > UNRECOGNISED_SAY
+    by_share = [say(1, recognised=share) for share in (0.1, 0.2, 0.3, 0.4, 3.0)]
     assert by_share == pytest.approx([0.8, 0.7, 0.6, 0.5, 0.5])
+    assert say(0) == say(0, recognised=0.0) == 0.0, "where no case knows anything"
 
 
 def test_what_the_model_does_not_recognise_is_carried_over_and_said_to_be(
@@ -224,12 +230,65 @@ def test_the_more_say_the_scans_have_the_more_they_decide(
     asked, met = [], []
     for say in (0.1, 0.3, 0.9):
 
-        def fixed(votes: int, recognised: float, base: bool, say: float = say) -> float:
-            asked.append((votes, base))
-            return say
+        def fixed(knowing: np.ndarray, recognised: float, base: bool, say: float = say) -> np.ndarray:
+            asked.append((knowing, base))
+            return np.full_like(knowing, say)
 
         monkeypatch.setattr(located, "say_of", fixed)
         met.append(dice(refined(model, source, scan, cases).labels == 1, elsewhere == 1))
     assert met[0] < met[1] < met[2]
-    assert {votes for votes, _ in asked} == {3}
+    assert all((knowing == 3).all() for knowing, _ in asked)
     assert [base for _, base in asked] == [True, False] * 3, "the test's backbone knows the ball, not the rod"
+
+
+def test_beyond_what_the_annotated_scans_show_the_adapter_decides_alone(
+    model: AdaptedModel, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three cases have three quarters of the say, enough to veto: but not where their scans end."""
+    scan, labels = make_scan(3)
+    plain = segment_scan(scan, model, source)
+    half = slice(0, 17)  # through the middle of the ball
+    geometry = scan.geometry
+    seen = Geometry((geometry.size[0], geometry.size[1], 17), geometry.spacing, geometry.origin, geometry.direction)
+    short = Scan(scan.hounsfield[half].copy(), seen, "short")
+    cases = [case_of(short, labels[half]) for _ in range(3)]
+    aligned(monkeypatch, scan, cases)
+    result = refined(model, source, scan, cases)
+    beyond = slice(19, None)  # what lies between is interpolated
+    assert (plain.labels[beyond] == 1).sum() > 100
+    # Not the same to the voxel: what is most likely may be less likely than not.
+    assert dice(result.labels[beyond] == 1, plain.labels[beyond] == 1) > 0.95
+    assert dice(result.labels[half] == 1, labels[half] == 1) > 0.95
+
+
+def test_slices_left_unannotated_do_not_veto_what_the_adapter_finds(
+    model: AdaptedModel, source: FeatureSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, labels = make_scan(3)
+    drawn = np.zeros((len(labels), 1, 1), dtype=bool)
+    drawn[::6] = True
+    sparse = Annotation(np.where(drawn, labels, 0).astype(np.uint16), STRUCTURES, drawn)
+    cases = [AtlasCase(Placed.of_scan(scan), sparse) for _ in range(3)]
+    aligned(monkeypatch, scan, cases)
+    plain = segment_scan(scan, model, source)
+    result = refined(model, source, scan, cases)
+    between = slice(3, None, 6)
+    assert (plain.labels[between] == 1).sum() > 100
+    assert np.array_equal(result.labels[between] == 1, plain.labels[between] == 1)
+
+
+def test_a_piece_far_from_where_the_scans_show_the_structure_is_dropped() -> None:
+    taken, carried = np.zeros((60, 20, 20), bool), np.zeros((60, 20, 20), bool)
+    carried[5:12, 5:12, 5:12] = True
+    taken[6:13, 5:12, 5:12] = True
+    taken[19:22, 5:8, 5:8] = True  # 21 mm away: people differ by as much
+    taken[50:55, 5:8, 5:8] = True
+    known = np.ones_like(taken)
+    kept = without_far_pieces(taken, known, carried, (3.0, 1.0, 1.0))
+    assert np.array_equal(kept[:40], taken[:40])
+    assert not kept[40:].any()
+    known[51:] = False
+    assert without_far_pieces(taken, known, carried, (3.0, 1.0, 1.0))[52, 6, 6], "nobody knows that place"
+    known[:] = True
+    taken[10:55, 6, 6] = True
+    assert np.array_equal(without_far_pieces(taken, known, carried, (3.0, 1.0, 1.0)), taken), "one piece, however long"

@@ -17,20 +17,27 @@ class Carried:
 
     Attributes:
         of: cases that registered and annotate the structure.
-        votes: those of them that carried it into the query.
+        voters: those of them that carried it into the query.
         box: the part of the query's grid (z, y, x) that can hold it; None without votes.
         share: (z, y, x) float32 of the box, weighted share of votes, 0..1; None without votes.
+        knowing: (z, y, x) float32 of the box, how many voters know each voxel; None without votes.
         expected_voxels: weighted mean of the voters' volumes, in voxels *that the query shows*: of an organ that the
             scan cuts, the part inside.
         agreement: mean Dice between voters; None with fewer than two.
     """
 
     of: int
-    votes: int = 0
+    voters: tuple[Carrier, ...] = ()
     box: Box | None = None
     share: np.ndarray | None = None
+    knowing: np.ndarray | None = None
     expected_voxels: float = 0.0
     agreement: float | None = None
+
+    @property
+    def votes(self) -> int:
+        """How many voters."""
+        return len(self.voters)
 
 
 def carry_structure(name: str, carriers: Sequence[Carrier], weights: Sequence[float]) -> Carried:
@@ -60,4 +67,5 @@ def carry_structure(name: str, carriers: Sequence[Carrier], weights: Sequence[fl
         return Carried(len(able))
     expected = float(np.average([sizes[i] for i in voters], weights=[own[i] for i in voters]))
     agreement = agreement_of([covers[i] for i in voters], [knowns[i] for i in voters])
-    return Carried(len(able), len(voters), box, weighted_share(covers, knowns, own), expected, agreement)
+    share, knowing = weighted_share(covers, knowns, own), np.sum([knowns[i] for i in voters], axis=0)
+    return Carried(len(able), tuple(able[i] for i in voters), box, share, knowing, expected, agreement)

@@ -84,6 +84,19 @@ class Carrier:
         part_known = self._sample(known, crop, box)
         return self._share(self._sample(mask, crop, box), part_known), part_known
 
+    def knows(self, box: Box) -> np.ndarray:
+        """What the case can say anything of: (z, y, x) bool of a box of the query's grid, to :data:`SEARCH_MM`.
+
+        Voxels that the support scan does not show and slices of it left unannotated are unknown.
+        """
+        if self.annotation.annotated is None and self._shows(box):
+            return np.ones([part.stop - part.start for part in box], dtype=bool)
+        nearest = []
+        for part, step, count in zip(box, self._map[0], self._known.shape, strict=True):
+            nearest.append(np.minimum((np.arange(part.start, part.stop) + step // 2) // step, count - 1))
+        known: np.ndarray = self._known[np.ix_(*nearest)]
+        return known
+
     @staticmethod
     def _share(mask: np.ndarray, known: np.ndarray) -> np.ndarray:
         # Interpolation reaches into unannotated slices, which count as nothing and not as background.
@@ -114,6 +127,18 @@ class Carrier:
         world = grid.to_world(index.reshape(-1, 3)[:, ::-1]) + displacement.reshape(-1, 3)
         positions = self.support.to_index(world)[:, ::-1].T.reshape(3, *grid.array_shape)
         return (steps[2], steps[1], steps[0]), positions.astype(np.float32)
+
+    @cached_property
+    def _known(self) -> np.ndarray:
+        """Voxels of the search grid that the support scan shows, in slices that were annotated."""
+        index = np.rint(self._map[1]).astype(int)
+        last = np.array(self.support.array_shape).reshape(3, 1, 1, 1) - 1
+        known: np.ndarray = ((index >= 0) & (index <= last)).all(axis=0)
+        if self.annotation.annotated is not None:
+            annotated = np.broadcast_to(self.annotation.annotated, self.support.array_shape)
+            z, y, x = np.clip(index, 0, last)
+            known &= annotated[z, y, x]
+        return known
 
     @cached_property
     def _reach(self) -> np.ndarray:

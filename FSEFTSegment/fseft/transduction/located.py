@@ -4,7 +4,8 @@ Where a structure lies and how large it is *in this scan* come from the carried 
 from the adapter. Both are averaged, and a structure that stays smaller than it was carried takes further voxels in
 order of that average. What the adapter does not recognise at all is carried over, and said to be. Nothing is trained.
 The published size prior knows one volume for every scan; the carried one counts only what this scan shows, so an organ
-that the scan cuts is not grown to a whole one.
+that the scan cuts is not grown to a whole one. Beyond what the annotated scans show, and in slices that were left
+unannotated, they know nothing, and the adapter decides alone.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ from fseft.location.carried import Carried, carry_structure
 from fseft.location.propagation import Box as ScanBox
 from fseft.location.propagation import Carrier, union
 from fseft.location.support import AtlasCase, Placed
-from fseft.location.vote import threshold_of
+from fseft.location.vote import MAJORITY, ROUNDING, threshold_of
 from fseft.preprocessing.resampling import linear_matrix, resample
 from fseft.reporting import SILENT, Reporter
 from fseft.segmentation.scoring import Box, score_blocks
 from fseft.segmentation.volumes import StructureVolume
 from fseft.structures import Structure
+from fseft.transduction.far_pieces import without_far_pieces
 from fseft.transduction.plan import Outcome
 from fseft.transduction.say import UNRECOGNISED_SHARE, say_of
 
@@ -45,9 +47,9 @@ class _Placed:
     """A structure with votes: its place on the scan's grid and, to be filled, its probabilities on the network's."""
 
     position: int
+    is_base: bool
     carried: Carried
-    say: float
-    unrecognised: bool
+    recognised: float
     scan_box: ScanBox
     network_box: Box
     probabilities: np.ndarray
@@ -103,7 +105,7 @@ def refine_by_location(
             volume = sizes[position].volume_ml
             outcomes[position] = Outcome("refused", _NOT_SHOWN, volume, volume)
         else:
-            doubt = _UNRECOGNISED if found.unrecognised else ""
+            doubt = _UNRECOGNISED if found.recognised < UNRECOGNISED_SHARE else ""
             volume = sizes[position].volume_ml
             outcomes[position] = Outcome("refined", "", volume, volume, doubt=doubt)
             placed.append(found)
@@ -135,8 +137,7 @@ def _place(
     assert carried.share is not None
     found = int(np.count_nonzero((labels[carried.box] == position + 1) & (carried.share > 0)))
     recognised = found / max(carried.expected_voxels, 1e-9)
-    say = say_of(carried.votes, recognised, is_base)
-    return _Placed(position, carried, say, recognised < UNRECOGNISED_SHARE, box, network, probabilities)
+    return _Placed(position, is_base, carried, recognised, box, network, probabilities)
 
 
 def network_box(features: FeatureVolume, box: ScanBox, stride: int) -> Box:
@@ -180,28 +181,40 @@ def _decide(placed: Sequence[_Placed], labels: np.ndarray, features: FeatureVolu
     for number, item in enumerate(placed):
         reporter.progress("refinement", len(placed) + number, 2 * len(placed))
         reporter.check_cancelled()
-        average = _average(item, features)
-        threshold = threshold_of(average, item.carried.expected_voxels, LEAST_AVERAGE)
+        average, taken = _taken(item, features)
         inside = after[item.scan_box]
-        taken = (average >= threshold) & (average > best[item.scan_box])
+        taken &= average > best[item.scan_box]
         inside[taken] = item.position + 1
         best[item.scan_box][taken] = average[taken]
     reporter.progress("refinement", 1, 1)
     return after
 
 
-def _average(item: _Placed, features: FeatureVolume) -> np.ndarray:
-    """Adapter and votes together, (z, y, x) float32 of the structure's box, 0..1."""
-    average = _to_scan(item, features)
-    average *= np.float32(1.0 - item.say)
+def _taken(item: _Placed, features: FeatureVolume) -> tuple[np.ndarray, np.ndarray]:
+    """Adapter and votes together, (z, y, x) float32 of the structure's box, 0..1; and which voxels are enough of it."""
+    probabilities, (share, knowing) = _to_scan(item, features), _votes(item)
+    average = probabilities + say_of(knowing, item.recognised, item.is_base) * (share - probabilities)
+    known = knowing > 0
+    taken = average >= MAJORITY - ROUNDING
+    # The volume that is expected is that of the part which the annotated scans show.
+    taken |= known & (average >= threshold_of(average[known], item.carried.expected_voxels, LEAST_AVERAGE))
+    return average, without_far_pieces(taken, known, share > 0, features.grid.geometry.spacing[::-1])
+
+
+def _votes(item: _Placed) -> tuple[np.ndarray, np.ndarray]:
+    """The carried share in the structure's box, and how many of the cases know each voxel; (z, y, x) float32 both."""
     assert item.carried.box is not None
     assert item.carried.share is not None
+    knowing = np.zeros([part.stop - part.start for part in item.scan_box], dtype=np.float32)
+    for voter in item.carried.voters:
+        knowing += voter.knows(item.scan_box)
+    share = np.zeros_like(knowing)
     z, y, x = (
         slice(part.start - whole.start, part.stop - whole.start)
         for part, whole in zip(item.carried.box, item.scan_box, strict=True)
     )
-    average[z, y, x] += np.float32(item.say) * item.carried.share
-    return average
+    share[z, y, x], knowing[z, y, x] = item.carried.share, item.carried.knowing
+    return share, knowing
 
 
 def _to_scan(item: _Placed, features: FeatureVolume) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 #: Carried cases that weigh as much as the adapter for a structure that is novel to the backbone: one case has half of
 #: the say, three have three quarters. Measured on other patients, see docs/benchmarks.md: with three cases a say of
 #: 0.75 is 0.02 Dice better than 0.5 and as good as 0.9.
@@ -19,15 +21,23 @@ UNRECOGNISED_SAY = 0.8
 RECOGNISED_SHARE = 0.4
 
 
-def say_of(votes: int, recognised: float = 1.0, base: bool = False) -> float:
-    """The carried annotations' share in the average, 0..1; the adapter has the rest.
+def say_of(knowing: np.ndarray, recognised: float = 1.0, base: bool = False) -> np.ndarray:
+    """The carried annotations' share in the average, 0..1, of each voxel; the adapter has the rest.
 
     Args:
-        votes: cases that carry the structure into this scan, at least one.
+        knowing: how many of the cases that carry the structure into this scan know a voxel; where none does, as
+            beyond what their scans show, the adapter decides alone.
         recognised: volume that the adapter found where the annotated scans show the structure, as part of the volume
             that they carry.
         base: whether the backbone was pretrained on the structure.
+
+    Returns:
+        float32, of the same shape.
     """
-    say = votes / (votes + (CASES_LIKE_PRETRAINED if base else CASES_LIKE_ADAPTER))
+    say: np.ndarray = knowing / (knowing + np.float32(CASES_LIKE_PRETRAINED if base else CASES_LIKE_ADAPTER))
     missing = (RECOGNISED_SHARE - recognised) / (RECOGNISED_SHARE - UNRECOGNISED_SHARE)
-    return say + min(1.0, max(0.0, missing)) * max(0.0, UNRECOGNISED_SAY - say)
+    missing = min(1.0, max(0.0, missing))
+    if missing:
+        # A voxel that is known by half is half of a reason.
+        say += np.float32(missing) * np.minimum(1, knowing) * np.maximum(0, np.float32(UNRECOGNISED_SAY) - say)
+    return say.astype(np.float32, copy=False)
