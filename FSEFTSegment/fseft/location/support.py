@@ -10,6 +10,7 @@ import numpy as np
 
 from fseft.adaptation.adapt import CaseFiles
 from fseft.errors import InputError
+from fseft.location.between_slices import filled_between
 from fseft.location.coarse import CoarseScan, coarse_scan
 from fseft.reporting import SILENT, Reporter
 from fseft.scan.annotation import Annotation, SparseSlices, read_annotation
@@ -76,7 +77,7 @@ def load_atlas_cases(
         wanted = [s for s in structures if files.structures is None or s.name in files.structures]
         others = files.others if files.structures is None else "background"
         annotation = read_annotation(files.annotation, scan, wanted, _sparse(files.sparse), reporter, others)
-        loaded.append(AtlasCase(Placed.of_scan(scan), _compact(annotation)))
+        loaded.append(AtlasCase(Placed.of_scan(scan), filled_between(_compact(annotation), scan.geometry)))
     reporter.progress("cases", len(cases), max(1, len(cases)))
     return loaded
 
