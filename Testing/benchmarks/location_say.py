@@ -35,7 +35,7 @@ from fseft.features.source import FeatureSource
 from fseft.segmentation.predict import predict_labels
 from fseft.segmentation.volumes import measure
 from fseft.structures import Structure
-from fseft.transduction import located
+from fseft.transduction.located import refine_by_location
 from results import write_scores
 
 SAYS = (0.25, 0.5, 0.75, 0.9, 0.99)
@@ -44,25 +44,19 @@ SAYS = (0.25, 0.5, 0.75, 0.9, 0.99)
 def with_says(
     adapter: Adapter, query: Case, support: Sequence[Case], structures: Sequence[Structure], compute: Compute
 ) -> dict[str, np.ndarray]:
-    """The query's labels without location and with every say of :data:`SAYS`, registered and scored once."""
+    """The query's labels without location and with every say of :data:`SAYS`; registrations are made once and kept."""
     labels = predict_labels(adapter, query.support.features, compute)
-    found = {"off": labels}
-    decide = located._decide
-
-    def decide_often(placed: Sequence[Any], *rest: Any) -> np.ndarray:
-        for say in SAYS:
-            found[f"say {say:g}"] = decide([replace(item, say=say) for item in placed], *rest)
-        return labels
-
     sizes = measure(labels, range(1, len(structures) + 1), query.scan.geometry)
-    located._decide = decide_often
-    try:
-        located.refine_by_location(
+    found = {"off": labels}
+    for share in SAYS:
+
+        def fixed(knowing: np.ndarray, recognised: float, base: bool, share: float = share) -> np.ndarray:
+            return np.where(knowing > 0, np.float32(share), np.float32(0))
+
+        found[f"say {share:g}"], _ = refine_by_location(
             adapter, query.support.features, query.atlas.placed, [case.atlas for case in support], structures, labels,
-            sizes, compute,
+            sizes, compute, say=fixed,
         )  # fmt: skip
-    finally:
-        located._decide = decide
     return found
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import CPU, STRUCTURES, make_scan
 from fseft.adaptation.adapt import adapt
+from fseft.adapters.initialisation import base_structures
 from fseft.errors import InputError
 from fseft.features.source import FeatureSource
 from fseft.location.propagation import Carrier
@@ -227,18 +228,23 @@ def test_the_more_say_the_scans_have_the_more_they_decide(
     elsewhere = np.roll(labels, 3, axis=2)
     cases = [case_of(scan, elsewhere)] * 3
     aligned(monkeypatch, scan, cases)
+    plain = segment_scan(scan, model, source)
+    base = base_structures(STRUCTURES, source.specification)
     asked, met = [], []
-    for say in (0.1, 0.3, 0.9):
+    for share in (0.1, 0.3, 0.9):
 
-        def fixed(knowing: np.ndarray, recognised: float, base: bool, say: float = say) -> np.ndarray:
-            asked.append((knowing, base))
-            return np.full_like(knowing, say)
+        def fixed(knowing: np.ndarray, recognised: float, is_base: bool, share: float = share) -> np.ndarray:
+            asked.append((knowing, is_base))
+            return np.full_like(knowing, share)
 
-        monkeypatch.setattr(located, "say_of", fixed)
-        met.append(dice(refined(model, source, scan, cases).labels == 1, elsewhere == 1))
+        labels, _ = located.refine_by_location(
+            model.adapter, source.features(scan), Placed.of_scan(scan), cases, STRUCTURES, plain.labels, plain.sizes,
+            CPU, base=base, say=fixed,
+        )  # fmt: skip
+        met.append(dice(labels == 1, elsewhere == 1))
     assert met[0] < met[1] < met[2]
     assert all((knowing == 3).all() for knowing, _ in asked)
-    assert [base for _, base in asked] == [True, False] * 3, "the test's backbone knows the ball, not the rod"
+    assert [known for _, known in asked] == [True, False] * 3, "the test's backbone knows the ball, not the rod"
 
 
 def test_beyond_what_the_annotated_scans_show_the_adapter_decides_alone(

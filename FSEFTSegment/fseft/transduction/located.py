@@ -32,7 +32,7 @@ from fseft.segmentation.volumes import StructureVolume
 from fseft.structures import Structure
 from fseft.transduction.far_pieces import without_far_pieces
 from fseft.transduction.plan import Outcome
-from fseft.transduction.say import UNRECOGNISED_SHARE, say_of
+from fseft.transduction.say import UNRECOGNISED_SHARE, Say, say_of
 
 #: The average that a voxel needs however small the structure is.
 LEAST_AVERAGE = 0.2
@@ -67,6 +67,7 @@ def refine_by_location(
     reporter: Reporter = SILENT,
     cache: RegistrationCache | None = None,
     base: Collection[Structure] = (),
+    say: Say = say_of,
 ) -> tuple[np.ndarray, list[Outcome]]:
     """Labels that also heed where the annotated scans have their structures.
 
@@ -82,6 +83,7 @@ def refine_by_location(
         reporter: hears phases "registration" and "refinement".
         cache: see :func:`fseft.location.atlas.propose`.
         base: those of the structures that the backbone was pretrained on.
+        say: how much the carried annotations count beside the adapter.
 
     Returns:
         New labels, and an outcome per structure whose volumes after refinement are still to be measured. Structures
@@ -110,7 +112,7 @@ def refine_by_location(
             outcomes[position] = Outcome("refined", "", volume, volume, doubt=doubt)
             placed.append(found)
     _fill(placed, adapter, features, compute, reporter)
-    return _decide(placed, labels, features, reporter), outcomes
+    return _decide(placed, labels, features, say, reporter), outcomes
 
 
 def _place(
@@ -173,7 +175,9 @@ def _fill(
     adapter.cpu()
 
 
-def _decide(placed: Sequence[_Placed], labels: np.ndarray, features: FeatureVolume, reporter: Reporter) -> np.ndarray:
+def _decide(
+    placed: Sequence[_Placed], labels: np.ndarray, features: FeatureVolume, say: Say, reporter: Reporter
+) -> np.ndarray:
     after = labels.copy()
     after[np.isin(after, [item.position + 1 for item in placed])] = 0
     # A structure without votes keeps what it has unless another one is more likely than not.
@@ -181,7 +185,7 @@ def _decide(placed: Sequence[_Placed], labels: np.ndarray, features: FeatureVolu
     for number, item in enumerate(placed):
         reporter.progress("refinement", len(placed) + number, 2 * len(placed))
         reporter.check_cancelled()
-        average, taken = _taken(item, features)
+        average, taken = _taken(item, features, say)
         inside = after[item.scan_box]
         taken &= average > best[item.scan_box]
         inside[taken] = item.position + 1
@@ -190,10 +194,10 @@ def _decide(placed: Sequence[_Placed], labels: np.ndarray, features: FeatureVolu
     return after
 
 
-def _taken(item: _Placed, features: FeatureVolume) -> tuple[np.ndarray, np.ndarray]:
+def _taken(item: _Placed, features: FeatureVolume, say: Say) -> tuple[np.ndarray, np.ndarray]:
     """Adapter and votes together, (z, y, x) float32 of the structure's box, 0..1; and which voxels are enough of it."""
     probabilities, (share, knowing) = _to_scan(item, features), _votes(item)
-    average = probabilities + say_of(knowing, item.recognised, item.is_base) * (share - probabilities)
+    average = probabilities + say(knowing, item.recognised, item.is_base) * (share - probabilities)
     known = knowing > 0
     taken = average >= MAJORITY - ROUNDING
     # The volume that is expected is that of the part which the annotated scans show.
