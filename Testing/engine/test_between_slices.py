@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import STRUCTURES, make_scan
+from fseft.location import leave_one_out
+from fseft.location.atlas import Proposal
 from fseft.location.between_slices import filled_between
-from fseft.location.support import load_atlas_cases
+from fseft.location.support import AtlasCase, Placed, load_atlas_cases
 from fseft.scan.annotation import Annotation
 from fseft.scan.geometry import Geometry
 from location_makers import dice
@@ -93,3 +95,24 @@ def test_an_atlas_case_of_some_slices_is_filled_as_it_is_read(tmp_path: Path) ->
     assert case.annotated is not None
     assert case.annotated.ravel()[inner].all()
     assert dice(case.labels[inner] == 1, labels[inner] == 1) > 0.9
+
+
+def test_what_was_filled_in_is_not_taken_for_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave-one-out of the atlas compares drawn slices alone, whatever a proposal says between them."""
+    cases = load_atlas_cases(write_cases(tmp_path, (3, 4), sparse="z"), STRUCTURES)
+    for case in cases:
+        assert case.drawn is not None
+        assert case.drawn.sum() < case.annotation.labels.shape[0]
+
+    def proposal(query: Placed, others: list[AtlasCase], *_: object) -> Proposal:
+        own = next(case for case in cases if case.placed is query)
+        assert own.drawn is not None
+        return Proposal(np.where(own.drawn, own.annotation.labels, 0), [], [], 1)
+
+    monkeypatch.setattr(leave_one_out, "propose", proposal)
+    for figures in leave_one_out.score_left_out(cases, STRUCTURES).values():
+        assert len(figures) == 2
+        for dice_, surface, volume in figures:
+            assert dice_ == 1.0
+            assert np.isnan(surface)
+            assert np.isnan(volume)

@@ -59,11 +59,10 @@ def _shown(case: AtlasCase) -> list[str]:
 
 
 def _score(labels: np.ndarray, case: AtlasCase, structure: Structure) -> tuple[float, float, float]:
-    annotated = case.annotation.annotated
     found, wanted = labels == structure.value, case.annotation.labels == structure.value
-    if annotated is not None:
-        found, wanted = found & annotated, wanted & annotated
+    if case.drawn is not None:
+        found, wanted = found & case.drawn, wanted & case.drawn
     metrics = structure_metrics(found, wanted, case.placed.geometry.spacing[::-1])
-    if annotated is not None:
+    if case.drawn is not None:
         return metrics.dice, math.nan, math.nan
     return metrics.dice, metrics.surface_dice, abs(metrics.volume_error_ml)

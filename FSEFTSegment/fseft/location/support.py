@@ -44,10 +44,18 @@ class Placed:
 
 @dataclass(frozen=True)
 class AtlasCase:
-    """An annotated scan whose annotation can be carried to a query."""
+    """An annotated scan whose annotation can be carried to a query.
+
+    Attributes:
+        placed: the scan.
+        annotation: to carry; between slices that were drawn it may be filled in.
+        drawn: bool mask that broadcasts to (z, y, x): what was drawn by hand, which alone may be called true. None
+            = everywhere.
+    """
 
     placed: Placed
     annotation: Annotation
+    drawn: np.ndarray | None = None
 
 
 def load_atlas_cases(
@@ -77,7 +85,8 @@ def load_atlas_cases(
         wanted = [s for s in structures if files.structures is None or s.name in files.structures]
         others = files.others if files.structures is None else "background"
         annotation = read_annotation(files.annotation, scan, wanted, _sparse(files.sparse), reporter, others)
-        loaded.append(AtlasCase(Placed.of_scan(scan), filled_between(_compact(annotation), scan.geometry)))
+        filled = filled_between(_compact(annotation), scan.geometry)
+        loaded.append(AtlasCase(Placed.of_scan(scan), filled, annotation.annotated))
     reporter.progress("cases", len(cases), max(1, len(cases)))
     return loaded
 
