@@ -42,11 +42,21 @@ def without_far_pieces(
     ]
     if np.count_nonzero(taken[tuple(near)]) == np.count_nonzero(taken):
         return taken
-    pieces, count = ndimage.label(taken, structure=_CONNECTED)
+    box = ndimage.find_objects(taken.astype(np.uint8))[0]
+    pieces, count = ndimage.label(taken[box], structure=_CONNECTED)
     is_far = np.ones(count + 1, dtype=bool)
-    is_far[np.unique(pieces[tuple(near)])] = False
+    is_far[np.unique(pieces[_within(near, box)])] = False
     sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-    is_far &= np.bincount(pieces[known], minlength=count + 1) >= sizes / 2
+    is_far &= np.bincount(pieces[known[box]], minlength=count + 1) >= sizes / 2
     is_far[0] = False
-    kept: np.ndarray = taken & ~is_far[pieces]
+    kept = taken.copy()
+    kept[box] &= ~is_far[pieces]
     return kept
+
+
+def _within(part: Sequence[slice], box: Sequence[slice]) -> tuple[slice, ...]:
+    """A part of an array as seen from a box of it."""
+    return tuple(
+        slice(max(0, inner.start - outer.start), max(0, inner.stop - outer.start))
+        for inner, outer in zip(part, box, strict=True)
+    )

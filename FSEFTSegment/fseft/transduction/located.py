@@ -196,13 +196,16 @@ def _decide(
 
 def _taken(item: _Placed, features: FeatureVolume, say: Say) -> tuple[np.ndarray, np.ndarray]:
     """Adapter and votes together, (z, y, x) float32 of the structure's box, 0..1; and which voxels are enough of it."""
-    probabilities, (share, knowing) = _to_scan(item, features), _votes(item)
-    average = probabilities + say(knowing, item.recognised, item.is_base) * (share - probabilities)
-    known = knowing > 0
+    probabilities, (average, knowing) = _to_scan(item, features), _votes(item)
+    known, carried = knowing > 0, average > 0
+    # In place: the box may be the whole scan.
+    average -= probabilities
+    average *= say(knowing, item.recognised, item.is_base)
+    average += probabilities
     taken = average >= MAJORITY - ROUNDING
     # The volume that is expected is that of the part which the annotated scans show.
     taken |= known & (average >= threshold_of(average[known], item.carried.expected_voxels, LEAST_AVERAGE))
-    return average, without_far_pieces(taken, known, share > 0, features.grid.geometry.spacing[::-1])
+    return average, without_far_pieces(taken, known, carried, features.grid.geometry.spacing[::-1])
 
 
 def _votes(item: _Placed) -> tuple[np.ndarray, np.ndarray]:
