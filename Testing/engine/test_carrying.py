@@ -73,16 +73,21 @@ def test_a_case_knows_what_its_scan_shows_and_its_annotation_covers() -> None:
     short = Geometry((size[0], size[1], 20), scan.geometry.spacing, scan.geometry.origin, scan.geometry.direction)
     box = (slice(3, 30), slice(5, 20), slice(0, size[0]))
     whole = Carrier(Annotation(labels, STRUCTURES), scan.geometry, scan.geometry, identity(scan))
-    assert whole.knows(box).all()
-    cut = Carrier(Annotation(labels[:20], STRUCTURES), short, scan.geometry, identity(scan))
-    known = cut.knows(box)
+    assert whole.knows(1, box).all()
+    through = labels[:20].copy()
+    assert (through[-1] == 1).any(), "the end of the scan cuts the ball"
+    cut = Carrier(Annotation(through, STRUCTURES), short, scan.geometry, identity(scan))
+    known = cut.knows(1, box)
     assert known.shape == (27, 15, size[0])
     assert known[:14].all()  # to one step of the search grid
     assert not known[20:].any()
     drawn = np.zeros((len(labels), 1, 1), dtype=bool)
     drawn[:16] = True
+    through[-3:] = 0
+    ended = Carrier(Annotation(through, STRUCTURES), short, scan.geometry, identity(scan))
+    assert ended.knows(1, box).all(), "what ends inside a scan does not go on beyond it"
     sparse = Carrier(Annotation(labels, STRUCTURES, drawn), scan.geometry, scan.geometry, identity(scan))
-    known = sparse.knows(box)
+    known = sparse.knows(1, box)
     assert known[:11].all()
     assert not known[16:].any()
 

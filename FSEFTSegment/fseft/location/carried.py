@@ -17,17 +17,17 @@ class Carried:
 
     Attributes:
         of: cases that registered and annotate the structure.
-        voters: those of them that carried it into the query.
+        voters: those of them that carried it into the query, each with the structure's label in its annotation.
         box: the part of the query's grid (z, y, x) that can hold it; None without votes.
         share: (z, y, x) float32 of the box, weighted share of votes, 0..1; None without votes.
-        knowing: (z, y, x) float32 of the box, how many voters know each voxel; None without votes.
+        knowing: (z, y, x) float32 of the box, how many voters show and know each voxel; None without votes.
         expected_voxels: weighted mean of the voters' volumes, in voxels *that the query shows*: of an organ that the
             scan cuts, the part inside.
         agreement: mean Dice between voters; None with fewer than two.
     """
 
     of: int
-    voters: tuple[Carrier, ...] = ()
+    voters: tuple[tuple[Carrier, int], ...] = ()
     box: Box | None = None
     share: np.ndarray | None = None
     knowing: np.ndarray | None = None
@@ -68,4 +68,4 @@ def carry_structure(name: str, carriers: Sequence[Carrier], weights: Sequence[fl
     expected = float(np.average([sizes[i] for i in voters], weights=[own[i] for i in voters]))
     agreement = agreement_of([covers[i] for i in voters], [knowns[i] for i in voters])
     share, knowing = weighted_share(covers, knowns, own), np.sum([knowns[i] for i in voters], axis=0)
-    return Carried(len(able), tuple(able[i] for i in voters), box, share, knowing, expected, agreement)
+    return Carried(len(able), tuple((able[i], values[i]) for i in voters), box, share, knowing, expected, agreement)

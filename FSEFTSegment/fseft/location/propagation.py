@@ -84,18 +84,29 @@ class Carrier:
         part_known = self._sample(known, crop, box)
         return self._share(self._sample(mask, crop, box), part_known), part_known
 
-    def knows(self, box: Box) -> np.ndarray:
-        """What the case can say anything of: (z, y, x) bool of a box of the query's grid, to :data:`SEARCH_MM`.
+    def knows(self, value: int, box: Box) -> np.ndarray:
+        """Where the case can tell whether a structure is there: (z, y, x) bool of a box of the query's grid.
 
-        Voxels that the support scan does not show and slices of it left unannotated are unknown.
+        To :data:`SEARCH_MM`. Slices left unannotated are unknown, and so is what the support scan does not show, unless
+        the structure ends inside of it: then there is no more of it beyond.
         """
-        if self.annotation.annotated is None and self._shows(box):
+        beyond = self._ends_inside(value)
+        if self.annotation.annotated is None and (beyond or self._shows(box)):
             return np.ones([part.stop - part.start for part in box], dtype=bool)
+        shown, annotated = self._known
+        known = np.where(shown, annotated, beyond)
         nearest = []
-        for part, step, count in zip(box, self._map[0], self._known.shape, strict=True):
+        for part, step, count in zip(box, self._map[0], known.shape, strict=True):
             nearest.append(np.minimum((np.arange(part.start, part.stop) + step // 2) // step, count - 1))
-        known: np.ndarray = self._known[np.ix_(*nearest)]
-        return known
+        there: np.ndarray = known[np.ix_(*nearest)]
+        return there
+
+    def _ends_inside(self, value: int) -> bool:
+        """Whether the support scan shows background around the whole structure."""
+        found = self._boxes[value - 1] if value <= len(self._boxes) else None
+        if found is None:
+            return False
+        return all(p.start > 0 and p.stop < size for p, size in zip(found, self.support.array_shape, strict=True))
 
     @staticmethod
     def _share(mask: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -129,16 +140,15 @@ class Carrier:
         return (steps[2], steps[1], steps[0]), positions.astype(np.float32)
 
     @cached_property
-    def _known(self) -> np.ndarray:
-        """Voxels of the search grid that the support scan shows, in slices that were annotated."""
+    def _known(self) -> tuple[np.ndarray, np.ndarray]:
+        """Voxels of the search grid that the support scan shows, and those whose slices (the nearest) are annotated."""
         index = np.rint(self._map[1]).astype(int)
         last = np.array(self.support.array_shape).reshape(3, 1, 1, 1) - 1
-        known: np.ndarray = ((index >= 0) & (index <= last)).all(axis=0)
-        if self.annotation.annotated is not None:
-            annotated = np.broadcast_to(self.annotation.annotated, self.support.array_shape)
-            z, y, x = np.clip(index, 0, last)
-            known &= annotated[z, y, x]
-        return known
+        shown: np.ndarray = ((index >= 0) & (index <= last)).all(axis=0)
+        if self.annotation.annotated is None:
+            return shown, np.ones_like(shown)
+        z, y, x = np.clip(index, 0, last)
+        return shown, np.broadcast_to(self.annotation.annotated, self.support.array_shape)[z, y, x]
 
     @cached_property
     def _reach(self) -> np.ndarray:

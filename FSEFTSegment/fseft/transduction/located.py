@@ -4,8 +4,8 @@ Where a structure lies and how large it is *in this scan* come from the carried 
 from the adapter. Both are averaged, and a structure that stays smaller than it was carried takes further voxels in
 order of that average. What the adapter does not recognise at all is carried over, and said to be. Nothing is trained.
 The published size prior knows one volume for every scan; the carried one counts only what this scan shows, so an organ
-that the scan cuts is not grown to a whole one. Beyond what the annotated scans show, and in slices that were left
-unannotated, they know nothing, and the adapter decides alone.
+that the scan cuts is not grown to a whole one. In slices that were left unannotated, and where a structure goes on
+beyond what the annotated scans show, they know nothing, and the adapter decides alone.
 """
 
 from __future__ import annotations
@@ -213,14 +213,16 @@ def _votes(item: _Placed) -> tuple[np.ndarray, np.ndarray]:
     assert item.carried.box is not None
     assert item.carried.share is not None
     knowing = np.zeros([part.stop - part.start for part in item.scan_box], dtype=np.float32)
-    for voter in item.carried.voters:
-        knowing += voter.knows(item.scan_box)
+    for voter, value in item.carried.voters:
+        knowing += voter.knows(value, item.scan_box)
     share = np.zeros_like(knowing)
     z, y, x = (
         slice(part.start - whole.start, part.stop - whole.start)
         for part, whole in zip(item.carried.box, item.scan_box, strict=True)
     )
-    share[z, y, x], knowing[z, y, x] = item.carried.share, item.carried.knowing
+    share[z, y, x] = item.carried.share
+    assert item.carried.knowing is not None
+    knowing[z, y, x] = np.maximum(knowing[z, y, x], item.carried.knowing)
     return share, knowing
 
 
