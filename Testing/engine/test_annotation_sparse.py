@@ -104,6 +104,7 @@ def test_structures_drawn_on_different_slices_are_told():
     ("labels", "sparse", "code"),
     [
         (ball(), SparseSlices(), "annotation-not-sparse"),
+        (every(ball(), 3), SparseSlices(axis=0), "annotation-sparse-axis"),
         (every(ball(), 3), SparseSlices(annotated=(40,)), "annotation-slices"),
         (every(ball(), 3), SparseSlices(axis=2, annotated=(-1,)), "annotation-slices"),
     ],

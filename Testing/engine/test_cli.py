@@ -144,6 +144,9 @@ def test_support_set_from_a_folder(workplace: Workplace, capsys: pytest.CaptureF
     by_location = ["--refine", "location", *refined[2:], "--overwrite", "--prior", "Ball=0.1..900 mL"]
     assert main(["segment", "ball", str(workplace.scans[2][0]), *by_location]) == 0
     assert "The volumes given for ball only decide what is flagged" in capsys.readouterr().err
+    # Whole annotations that are called sparse: the word arrives where it is checked.
+    assert main(["--quiet", "segment", "ball", str(workplace.scans[2][0]), *by_location[:-2], "--sparse", "auto"]) == 2
+    assert "[annotation-not-sparse]" in capsys.readouterr().err
 
 
 def test_going_on_from_a_model_keeps_its_method(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,6 +228,7 @@ def test_errors_are_two_lines_without_traceback(workplace: Workplace, capsys: py
         (["segment", "m", "a.nii.gz", "--output", "x", "--prior", "liver"], "prior-invalid"),
         (["segment", "m", "a.nii.gz", "--output", "x", "--prior", "a=1..2", "--prior", "A=2..3"], "prior-twice"),
         (["segment", "m", "a.nii.gz", "--output", "x", "--support", "s"], "support-without-refinement"),
+        (["segment", "m", "a.nii.gz", "--output", "x", "--sparse", "z"], "sparse-without-support"),
         (["segment", "m", "a.nii.gz", "--output", "x.txt"], "output-format"),
         (["adapt", "m", "--structure", "a", "--continue", ""], "model-missing"),
         (["adapt", "m", "--structure", "a", "--continue", "nowhere", "--method", "magic"], "model-missing"),

@@ -22,7 +22,8 @@ Scans are files (NIfTI, NRRD, MHA), DICOM folders, or --folder with several of e
 Examples:
   fseft segment my-model ct.nii.gz --output result.seg.nrrd
   fseft segment my-model --folder new-scans/ --output results/ --format .nii.gz
-  fseft segment my-model dicom-folder/ --output results/ --prior liver=1200..1800ml --refine default"""
+  fseft segment my-model dicom-folder/ --output results/ --prior liver=1200..1800ml --refine default
+  fseft segment my-model ct.nii.gz --output result.seg.nrrd --refine location --support annotated/ --sparse z"""
 
 _PRIOR = re.compile(r"^(?P<name>.+)=\s*(?P<low>[\d.]+?)\s*\.\.\s*(?P<high>[\d.]+?)\s*(ml|cc|cm3)?$", re.IGNORECASE)
 
@@ -46,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--support", type=Path, help="annotated scans for --refine: a folder or CSV as 'fseft adapt' takes them"
+    )
+    parser.add_argument(
+        "--sparse",
+        choices=["no", "auto", "x", "y", "z"],
+        help="only some slices of --support are annotated, along this axis",
     )
     parser.add_argument("--largest", action="store_true", help="keep only each structure's largest component")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with volumes and slices")
@@ -170,6 +176,12 @@ def _support(options: argparse.Namespace) -> dict[str, Any]:
     from fseft.cli.support_set import collect_support_set
 
     if options.support is None:
+        if options.sparse is not None:
+            raise InputError(
+                "sparse-without-support",
+                "--sparse speaks of annotated scans, and none are given.",
+                "Add --support, or leave --sparse out.",
+            )
         return {}
     if options.refine == "off":
         raise InputError(
@@ -179,7 +191,9 @@ def _support(options: argparse.Namespace) -> dict[str, Any]:
         )
     table = options.support.suffix.lower() == ".csv"
     chosen = {"folder": None if table else options.support, "csv": options.support if table else None}
-    cases, structures = collect_support_set(argparse.Namespace(case=None, structure=None, sparse=None, **chosen))
+    cases, structures = collect_support_set(
+        argparse.Namespace(case=None, structure=None, sparse=options.sparse, **chosen)
+    )
     # The model decides which structures count: what else these scans have is background, as when it was made.
     return {"cases": [{**case, "others": "background"} for case in cases], "structures": structures}
 

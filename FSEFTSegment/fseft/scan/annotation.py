@@ -77,7 +77,7 @@ def read_annotation(
     Raises:
         AnnotationError: "annotation-empty", "annotation-not-labels", "annotation-is-scan",
             "annotation-unknown-label", "annotation-unknown-structure", "annotation-segments",
-            "annotation-no-overlap", "annotation-not-sparse", "annotation-slices".
+            "annotation-no-overlap", "annotation-not-sparse", "annotation-sparse-axis", "annotation-slices".
         ScanError: when the file itself cannot be read, see :func:`fseft.scan.reading.read_scan`.
     """
     path = Path(path)
@@ -103,7 +103,8 @@ def read_annotation(
         mask = slices if reached is None else slices & reached
     elif looks_sparse(labels) is not None:
         reporter.log(
-            f"{path.name} has labels on separate slices only; say so if the slices in between were not annotated.",
+            f"{path.name} has labels on separate slices only, and those in between count as empty. If they were not"
+            " annotated, say so: “Some slices”, --sparse, or the table's column.",
             "warning",
         )
     return Annotation(labels, covered, mask)

@@ -64,19 +64,26 @@ def annotated_mask(
         A bool array of shape (z, 1, 1), (1, y, 1) or (1, 1, x).
 
     Raises:
-        AnnotationError: "annotation-not-sparse" when no axis can be found, "annotation-slices" for indices
-            outside the scan.
+        AnnotationError: "annotation-not-sparse" when no axis can be found, "annotation-sparse-axis" when slices were
+            clearly skipped along another one, "annotation-slices" for indices outside the scan.
     """
     axis = _sparse_axis(labels, fewest=1) if sparse.axis == "auto" else sparse.axis
     if axis is None:
         raise AnnotationError(
             "annotation-not-sparse",
             "The labels fill neighbouring slices along every axis, so nobody can tell which slices were skipped.",
-            "Give the axis (0 = x, 1 = y, 2 = z), or treat the annotation as complete.",
+            "Give the axis, x, y or z, or treat the annotation as complete.",
         )
     array_axis = 2 - axis
     count = labels.shape[array_axis]
     drawn = _slices_with_labels(labels > 0, array_axis)
+    seen = looks_sparse(labels)
+    if seen not in (None, axis) and len(drawn) > 0.6 * (drawn[-1] - drawn[0] + 1):
+        raise AnnotationError(
+            "annotation-sparse-axis",
+            f"Slices were skipped along {_AXIS_NAMES[seen]}, it seems, and not along {_AXIS_NAMES[axis]}.",
+            f"Give {_AXIS_NAMES[seen]} as the axis of this annotation.",
+        )
     listed = sparse.annotated or ()
     outside = [i for i in listed if not 0 <= i < count]
     if outside:
