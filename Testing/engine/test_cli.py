@@ -234,6 +234,8 @@ def test_errors_are_two_lines_without_traceback(workplace: Workplace, capsys: py
         (["adapt", "m", "--structure", "a", "--continue", "nowhere", "--method", "magic"], "model-missing"),
         (["pretrain", "--source", "phantoms:abdomen,count=x", "--output", "x"], "pretraining-source-invalid"),
         (["pretrain", "--source", "phantoms:abdomen,weight=0", "--output", "x"], "pretraining-source-invalid"),
+        (["pretrain", "--source", "phantoms:abdomen,foo=7", "--output", "x"], "pretraining-source-invalid"),
+        (["adapt", "", "--folder", "x"], "model-name-invalid"),
         (
             ["pretrain", "--source", "phantoms:chest", "--output", "x", "--name", "My!"],
             "pretraining-setting-invalid",

@@ -73,8 +73,10 @@ def run(options: argparse.Namespace, reporter: Reporter) -> None:
 def job_parameters(options: argparse.Namespace) -> dict[str, Any]:
     """The job that the command line asks for."""
     from fseft.cli.support_set import collect_support_set
+    from fseft.models.description import check_name
     from fseft.models.library import find_model
 
+    check_name(options.name)
     if options.previous is not None:
         find_model(options.previous)  # an empty name, of a variable that is not set, is no wish to start anew
     cases, structures = collect_support_set(options)

@@ -57,7 +57,9 @@ def _print(result: dict[str, Any]) -> None:
         print(result["limiting_structure"]["why"])
     if result["slices"] is not None:
         order = ", ".join(str(entry["k"]) for entry in result["slices"]["slices"])
-        print(f"{result['slices']['name']}: {result['slices']['advice']} Slices, from 0, in this order: {order}")
+        print(
+            f"{result['slices']['name']}: {result['slices']['advice']} Slices along z, from 0, in this order: {order}"
+        )
 
 
 def job_parameters(options: argparse.Namespace) -> dict[str, Any]:

@@ -184,6 +184,8 @@ def _is_export(archive: Path) -> bool:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
+    if not archive.is_file():
+        raise ModelError("archive-invalid", f"There is no file {archive.name!r}.", "Check where the exported model is.")
     invalid = "Export the model again and import that file."
     try:
         with zipfile.ZipFile(archive) as bundle:

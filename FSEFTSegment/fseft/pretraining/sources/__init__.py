@@ -39,7 +39,8 @@ def parse_source(text: str) -> Source:
     if not separator or kind not in _KINDS or not place:
         raise InputError("pretraining-source-invalid", f"{text!r} is no source of scans.", _HINT)
     options = dict(part.split("=", 1) for part in parts)
-    for value in options.values():
+    # A folder may be called anything; a region has no comma.
+    for value in [*options.values(), *([place] if kind == "phantoms" else [])]:
         if unknown := re.search(r",(\w+)=", value):
             raise InputError("pretraining-source-invalid", f"A source has no option {unknown[1]!r}.", _HINT)
     source = _KINDS[kind](place, options)
