@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fseft.cli.outputs import IMAGE_SUFFIXES, check_replaced, complain_of_left_out, is_single_output
+from fseft.cli.support_arguments import add_sparse_argument
 from fseft.cli.tables import print_table
 from fseft.errors import InputError
 from fseft.reporting import Reporter
@@ -48,11 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--support", type=Path, help="annotated scans for --refine: a folder or CSV as 'fseft adapt' takes them"
     )
-    parser.add_argument(
-        "--sparse",
-        choices=["no", "auto", "x", "y", "z"],
-        help="only some slices of --support are annotated, along this axis",
-    )
+    add_sparse_argument(parser, " of --support")
     parser.add_argument("--largest", action="store_true", help="keep only each structure's largest component")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with volumes and slices")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results; scans and annotations never")

@@ -25,8 +25,13 @@ def add_support_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--structure", action="append", metavar="NAME=VALUE", help="structure and its label value; default: all found"
     )
+    add_sparse_argument(parser)
+
+
+def add_sparse_argument(parser: argparse.ArgumentParser, of: str = "") -> None:
+    """How the annotated scans ``of`` an argument were annotated."""
     parser.add_argument(
-        "--sparse", choices=["no", "auto", "x", "y", "z"], help="only some slices are annotated, along this axis"
+        "--sparse", choices=["no", "auto", "x", "y", "z"], help=f"only some slices{of} are annotated, along this axis"
     )
 
 

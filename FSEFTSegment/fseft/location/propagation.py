@@ -43,7 +43,7 @@ class Carrier:
 
         The box holds every voxel whose position in the support lies in the structure's bounding box there.
         """
-        found = self._boxes[value - 1] if value <= len(self._boxes) else None
+        found = self._box_in_support(value)
         if found is None:
             return None
         steps, positions = self._map
@@ -101,9 +101,12 @@ class Carrier:
         there: np.ndarray = known[np.ix_(*nearest)]
         return there
 
+    def _box_in_support(self, value: int) -> Box | None:
+        return self._boxes[value - 1] if value <= len(self._boxes) else None
+
     def _ends_inside(self, value: int) -> bool:
         """Whether the support scan shows background around the whole structure."""
-        found = self._boxes[value - 1] if value <= len(self._boxes) else None
+        found = self._box_in_support(value)
         if found is None:
             return False
         return all(p.start > 0 and p.stop < size for p, size in zip(found, self.support.array_shape, strict=True))

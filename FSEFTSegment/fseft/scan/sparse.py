@@ -22,6 +22,8 @@ from fseft.reporting import SILENT, Reporter
 from fseft.structures import Structure
 
 _AXIS_NAMES = ("x", "y", "z")
+#: Share of drawn slices, from the first to the last, above which none count as skipped.
+_SKIPPED = 0.6
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,8 @@ def annotated_mask(
     array_axis = 2 - axis
     count = labels.shape[array_axis]
     drawn = _slices_with_labels(labels > 0, array_axis)
-    seen = looks_sparse(labels)
-    if seen not in (None, axis) and len(drawn) > 0.6 * (drawn[-1] - drawn[0] + 1):
-        raise AnnotationError(
-            "annotation-sparse-axis",
-            f"Slices were skipped along {_AXIS_NAMES[seen]}, it seems, and not along {_AXIS_NAMES[axis]}.",
-            f"Give {_AXIS_NAMES[seen]} as the axis of this annotation.",
-        )
+    if sparse.axis != "auto":
+        _check_axis(labels, axis, drawn)
     listed = sparse.annotated or ()
     outside = [i for i in listed if not 0 <= i < count]
     if outside:
@@ -103,6 +100,17 @@ def annotated_mask(
     shape = [1, 1, 1]
     shape[array_axis] = count
     return mask.reshape(shape)
+
+
+def _check_axis(labels: np.ndarray, axis: int, drawn: np.ndarray) -> None:
+    """Refuse an axis along which hardly a slice was skipped when they clearly were along another one."""
+    seen = looks_sparse(labels)
+    if seen not in (None, axis) and len(drawn) > _SKIPPED * (drawn[-1] - drawn[0] + 1):
+        raise AnnotationError(
+            "annotation-sparse-axis",
+            f"Slices were skipped along {_AXIS_NAMES[seen]}, it seems, and not along {_AXIS_NAMES[axis]}.",
+            f"Give {_AXIS_NAMES[seen]} as the axis of this annotation.",
+        )
 
 
 def _slices_with_labels(there: np.ndarray, array_axis: int) -> np.ndarray:
@@ -129,7 +137,7 @@ def _sparse_axis(labels: np.ndarray, fewest: int) -> int | None:
             share = 1.0  # a single slice: taken when no axis shows a pattern of several
         else:
             share = len(drawn) / float(drawn[-1] - drawn[0] + 1)
-            if share > 0.6 or float((np.diff(drawn) >= 2).mean()) < 0.8:
+            if share > _SKIPPED or float((np.diff(drawn) >= 2).mean()) < 0.8:
                 continue
         if best is None or share < best[0]:
             best = (share, 2 - array_axis)
